@@ -1,0 +1,97 @@
+"""From a connection file to a running supervisor. The worker is started first, so that both start-ups overlap."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from ipymini_supervisor import connection as connections
+from ipymini_supervisor.limits import FEWEST, Limits
+from ipymini_supervisor.process import Process, adopt_orphans, spawn
+
+_LOG_FORMAT = "%(asctime)s ipymini %(levelname)s: %(message)s"
+
+
+class LaunchError(Exception):
+    """The kernel cannot start; one plain sentence says why and what to do."""
+
+
+def run(connection_file: str, python: str | None, worker_args: Sequence[str]) -> int:
+    """Runs a kernel until it is shut down; returns the exit status of the process.
+
+    :param python: the interpreter of the worker; None for our own.
+    :param worker_args: IPython options.
+    :raises ConnectionFileError: the connection file is missing or makes no sense.
+    :raises LaunchError: the interpreter or the addresses cannot be used.
+    """
+    path = os.path.abspath(connection_file)
+    data = connections.read(path)
+    interpreter = os.path.abspath(python) if python else sys.executable
+    environment = dict(os.environ)
+    # Descendants inherit this mark, and can be found by it when they have left the process group.
+    mark = environment["IPYMINI_KERNEL_ID"] = f"{os.getpid()}-{os.urandom(8).hex()}"
+
+    def start() -> Process:
+        return spawn(interpreter, path, worker_args, environment)
+
+    try:
+        process = start()
+    except OSError as error:
+        raise LaunchError(
+            f"The Python interpreter {interpreter} cannot be started ({error.strerror}); "
+            "name another one with --python."
+        ) from None
+
+    def respawn() -> Process:
+        process = start()
+        limits.give(process.pid)
+        return process
+
+    limits = Limits()  # those of the worker, which runs already
+    limits.change()
+    adopt_orphans()  # now: the worker's first snapshot is an orphan, and needs some time to come up
+    try:
+        if limits.files < FEWEST:
+            raise LaunchError(f"A kernel needs {FEWEST} file descriptors and may have {limits.files} here (ulimit -n).")
+        # These imports run while the worker imports IPython.
+        import logging
+
+        from ipymini_supervisor.session import Session
+        from ipymini_supervisor.settings import Settings
+        from ipymini_supervisor.sockets import BindError, Sockets
+        from ipymini_supervisor.supervisor import Supervisor
+
+        level = logging.getLevelNamesMapping().get(os.environ.get("IPYMINI_LOG_LEVEL", "").upper(), logging.WARNING)
+        logging.basicConfig(level=level, format=_LOG_FORMAT)
+        settings = Settings.read(os.environ)
+        connection = connections.parse(data, path)
+        for warning in (connections.exposed(path), _unsigned(connection, settings.allow_unsigned)):
+            if warning is not None:
+                logging.getLogger("ipymini").warning("%s", warning)
+        sockets = Sockets(settings.max_message)
+        try:
+            sockets.bind(connection)
+        except BindError as error:
+            raise LaunchError(str(error)) from None
+        session = Session(connection.key, connection.signature_scheme, settings.max_message)
+    except BaseException:
+        process.signal(9)
+        process.reap()
+        raise
+    return Supervisor(connection, session, sockets, process, respawn, interpreter, mark, settings).run()
+
+
+def _unsigned(connection: connections.Connection, allowed: bool) -> str | None:
+    """A warning if messages are not signed, because the connection file has no key.
+
+    :raises LaunchError: others than this machine could connect, and nobody has said that they may.
+    """
+    if connection.key:
+        return None
+    if not connection.local and not allowed:
+        raise LaunchError(
+            f"The connection file {connection.path} has no key, so that whoever can reach {connection.ip} could run "
+            "code as you; give it a key, or set IPYMINI_ALLOW_UNSIGNED=1 if that is what you want."
+        )
+    return "Messages are not signed, because the connection file has no key: whoever can connect can run code as you."

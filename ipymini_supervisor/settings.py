@@ -1,0 +1,68 @@
+"""What the environment says about how the supervisor behaves. Bad values are named in the log and left out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+log = logging.getLogger("ipymini")
+
+
+class Settings(NamedTuple):
+    """Settings with their defaults; times in seconds."""
+
+    #: Time that a shutdown may take in all before what is left is named in the log and left behind.
+    shutdown_grace: float = 5.0
+    #: Time after which an interrupt has climbed to the kill by itself; None: it never does.
+    interrupt_kill_after: float | None = None
+    #: Time that a subscriber of iopub may stand still while there is something for it before it is given up on.
+    slow_subscriber_timeout: float = 10.0
+    #: Time after an error for which executes that arrive are aborted.
+    stop_on_error_timeout: float = 0.0
+
+    #: Most bytes of a message from a frontend.
+    max_message: int = 1 << 30
+    #: Whether messages may be unsigned where others than this machine can connect.
+    allow_unsigned: bool = False
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """The settings in `IPYMINI_SHUTDOWN_GRACE`, `IPYMINI_INTERRUPT_KILL_AFTER`, `IPYMINI_SLOW_SUBSCRIBER_TIMEOUT`,
+        `IPYMINI_STOP_ON_ERROR_TIMEOUT`, `IPYMINI_MAX_MESSAGE` and `IPYMINI_ALLOW_UNSIGNED`.
+        """
+        grace = _seconds(environment, "IPYMINI_SHUTDOWN_GRACE")
+        slow = _seconds(environment, "IPYMINI_SLOW_SUBSCRIBER_TIMEOUT")
+        return cls(
+            shutdown_grace=cls._field_defaults["shutdown_grace"] if grace is None else grace,
+            interrupt_kill_after=_seconds(environment, "IPYMINI_INTERRUPT_KILL_AFTER"),
+            slow_subscriber_timeout=cls._field_defaults["slow_subscriber_timeout"] if slow is None else slow,
+            stop_on_error_timeout=_seconds(environment, "IPYMINI_STOP_ON_ERROR_TIMEOUT", zero=True) or 0.0,
+            max_message=_bytes(environment, "IPYMINI_MAX_MESSAGE") or cls._field_defaults["max_message"],
+            allow_unsigned=environment.get("IPYMINI_ALLOW_UNSIGNED", "") == "1",
+        )
+
+
+def _seconds(environment: Mapping[str, str], name: str, *, zero: bool = False) -> float | None:
+    text = environment.get(name, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not (0 < value < 1e6 or (zero and value == 0)):
+        log.warning("%s is %r; it has to be a number of seconds, and is left out.", name, text)
+        return None
+    return value
+
+
+def _bytes(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "")
+    if not text:
+        return None
+    # Below a few kilobytes no frontend could ask for anything.
+    if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) >= 1 << 12):
+        log.warning("%s is %r; it has to be a number of bytes, 4096 or more, and is left out.", name, text)
+        return None
+    return int(text)

@@ -1,0 +1,159 @@
+"""The snapshots that there are: sleeping copies of the worker, each at the other end of a socket.
+
+A copy ends when its socket is closed, ours or by our death; so none can be left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+
+from ipymini_supervisor import process
+from ipymini_supervisor.process import Process
+
+log = logging.getLogger("ipymini")
+
+#: The score that makes the system end a process before all others when memory runs out (`man proc`).
+_FIRST = "1000"
+
+
+class Snapshot:
+    """One copy.
+
+    :param fd: the socket that it sleeps on; belongs to this object.
+    :param pid: of the copy.
+    :param cell: the prompt number of the cell that it was taken before.
+    :raises OSError: `fd` is no socket.
+    """
+
+    def __init__(self, fd: int, pid: int, cell: int) -> None:
+        try:
+            self._socket = socket.socket(fileno=fd)
+        except OSError:
+            os.close(fd)
+            raise
+        self._socket.setblocking(False)
+        self.pid = pid
+        self.cell = cell
+        self.started = 0  #: cells that have begun since it was taken
+
+    def resume(self) -> Process:
+        """Makes it the worker; it is no snapshot any longer.
+
+        :raises OSError: it has ended.
+        """
+        _score(self.pid, _own_score())
+
+        def wake(files: Sequence[int]) -> None:
+            socket.send_fds(self._socket, [b"R"], list(files))
+
+        try:
+            return process.resume(self.pid, wake)
+        finally:
+            self._socket.close()
+
+    def sacrifice(self) -> None:
+        """When memory runs out it goes before everything else."""
+        _score(self.pid, _FIRST)
+
+    def discard(self) -> None:
+        """Ends it."""
+        self._socket.close()
+
+
+class Snapshots:
+    """All of them: the pristine one, that of the session as it is, and that from before the last cell."""
+
+    def __init__(self) -> None:
+        self.pristine: Snapshot | None = None
+        self.current: Snapshot | None = None
+        self.previous: Snapshot | None = None
+        self.requests = 0  #: that workers have begun with, ever
+
+    def add(self, snapshot: Snapshot, *, pristine: bool) -> None:
+        """Takes a new one in, and discards those that it replaces."""
+        if pristine:
+            _discard(self.pristine)
+            self.pristine = snapshot
+            snapshot.sacrifice()
+        elif self.current is not None and self.current.cell != snapshot.cell:
+            _discard(self.previous)
+            self.previous, self.current = self.current, snapshot
+            self.previous.sacrifice()
+        else:
+            _discard(self.current)
+            self.current = snapshot
+
+    def request_started(self, *, cell: bool) -> None:
+        """The worker begins with a request; `cell` if it is a cell."""
+        self.requests += 1
+        if not cell:
+            return
+        for snapshot in (self.current, self.previous):
+            if snapshot is not None:
+                snapshot.started += 1
+
+    def latest(self) -> Snapshot | None:
+        """The best one to go back to; it is the caller's."""
+        found, self.current = self.current, None
+        if found is None:
+            found, self.previous = self.previous, None
+        return found
+
+    def earlier(self) -> Snapshot | None:
+        """The one from before the last cell; it is the caller's, and that of the session as it is is discarded."""
+        found, self.previous = self.previous, None
+        if found is not None:
+            _discard(self.current)
+            self.current = None
+        return found
+
+    def first(self) -> Snapshot | None:
+        """The pristine one; it is the caller's."""
+        found, self.pristine = self.pristine, None
+        return found
+
+    def discard_cells(self) -> None:
+        """Nobody wants to go back any longer."""
+        _discard(self.current)
+        _discard(self.previous)
+        self.current = self.previous = None
+
+    def discard_spare(self) -> None:
+        """Ends all but that of the session as it is."""
+        _discard(self.previous)
+        _discard(self.pristine)
+        self.previous = self.pristine = None
+
+    def discard(self) -> None:
+        """Ends all of them."""
+        self.discard_cells()
+        _discard(self.pristine)
+        self.pristine = None
+
+    def pids(self) -> set[int]:
+        """The process ids of all copies."""
+        return {s.pid for s in (self.pristine, self.current, self.previous) if s is not None}
+
+
+def _discard(snapshot: Snapshot | None) -> None:
+    if snapshot is not None:
+        snapshot.discard()
+
+
+def _own_score() -> str:
+    try:
+        with open("/proc/self/oom_score_adj") as file:
+            return file.read()
+    except OSError:
+        return "0"
+
+
+def _score(pid: int, score: str) -> None:
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+            file.write(score)
+    except OSError:  # it has ended, or the system does not allow it
+        pass

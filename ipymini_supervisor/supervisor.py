@@ -1,0 +1,356 @@
+"""Composition root of the supervisor: one thread, one loop; events in, actions out.
+
+It never blocks, never runs user code and never trusts the worker. Each pass of the loop looks at heartbeat and
+control first, then at the other channels, then at the worker, so that whatever the worker does, control is answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import msgspec
+
+from ipymini_supervisor import tree
+from ipymini_supervisor.answers import Answers
+from ipymini_supervisor.connection import Connection
+from ipymini_supervisor.deaths import Deaths
+from ipymini_supervisor.debugger import Debugger
+from ipymini_supervisor.ending import Ending
+from ipymini_supervisor.flow import Flow
+from ipymini_supervisor.frontends import Frontends
+from ipymini_supervisor.guardian import Guardian
+from ipymini_supervisor.interrupts import Interrupts
+from ipymini_supervisor.lanes import ASIDE, MAIN, Request
+from ipymini_supervisor.lifecycle import Event, State
+from ipymini_supervisor.outbox import SETTLE, Outbox
+from ipymini_supervisor.process import Process, watch_launcher
+from ipymini_supervisor.questions import Questions
+from ipymini_supervisor.refusals import Refusals
+from ipymini_supervisor.relief import Relief
+from ipymini_supervisor.rollup import Rollups
+from ipymini_supervisor.router import Action, End, Forward, Interrupt, Nothing, Reply, Router
+from ipymini_supervisor.session import Message, MessageError, Session, is_object, now
+from ipymini_supervisor.settings import Settings
+from ipymini_supervisor.signals import Signals
+from ipymini_supervisor.snapshots import Snapshots
+from ipymini_supervisor.sockets import Sockets
+from ipymini_supervisor.speech import Speech
+from ipymini_supervisor.stack import Cells
+from ipymini_supervisor.statuses import Status
+from ipymini_supervisor.subshells import REQUESTS as SUBSHELL_REQUESTS
+from ipymini_supervisor.subshells import Subshells
+from ipymini_supervisor.succession import Succession
+from ipymini_supervisor.timers import Timers
+from ipymini_supervisor.worker import Worker
+from ipymini_worker.wire import Kind
+
+log = logging.getLogger("ipymini")
+
+#: Request types that the worker answers.
+WORKER_REQUESTS = frozenset(
+    {
+        *("execute_request", "complete_request", "inspect_request", "history_request", "is_complete_request"),
+        *("comm_info_request", "comm_open", "comm_msg", "comm_close"),
+    }
+)
+#: Seconds that a shutdown takes at the most when the launcher is gone.
+ORPHANED_GRACE = 1.0
+#: Messages that are taken from one channel before the others are looked at.
+_BATCH = 64
+#: Passes of the loop that may fail one after the other.
+_FAILURES = 100
+
+
+class Supervisor:
+    """The running kernel.
+
+    :param process: the first worker, already spawned.
+    :param respawn: starts another one.
+    :param python: path of the worker's interpreter.
+    :param mark: the value of the mark that all descendants have in their environment.
+    :param settings: what the environment says.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        session: Session,
+        sockets: Sockets,
+        process: Process,
+        respawn: Callable[[], Process],
+        python: str,
+        mark: str,
+        settings: Settings,
+    ) -> None:
+        self._session = session
+        self._sockets = sockets
+        self._clock = time.monotonic
+        self._refusals = Refusals()
+        self._timers = Timers()
+        outbox = Outbox(self._clock() + SETTLE)
+        self._frontends = Frontends(session, sockets, outbox, self._clock)
+        patience = settings.slow_subscriber_timeout
+        self._flow = Flow(sockets, outbox, self._frontends, self._timers, self._clock, patience)
+        self._router = Router(settings.stop_on_error_timeout)
+        self._snapshots = Snapshots()
+        cells = Cells()
+        self._rollups = Rollups(sockets)
+        self._relief = Relief(
+            self._snapshots, self._rollups, self._timers, self._clock, lambda: bool(self._router.running())
+        )
+        self._interrupts = Interrupts(
+            self._router, self._frontends, self._timers, self._clock, settings, self._carry_out
+        )
+        self._subshells = Subshells(self._router, lambda: self._worker, self._carry_out)
+        self._questions = Questions(self._router, lambda: self._worker, self._timers, self._clock, self._carry_out)
+        self._debugger = Debugger(
+            self._router, self._frontends, lambda: self._worker, self._timers, self._clock, self._carry_out
+        )
+        self._answers = Answers(connection, self._router, self._rollups, python, self._clock)
+        self._signals = Signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD))
+        self._launcher = watch_launcher(os.environ)
+        self._guardian = Guardian(mark, os.environ)
+        self._speech = Speech(
+            self._router,
+            self._frontends,
+            self._answers,
+            self._snapshots,
+            self._interrupts,
+            self._subshells,
+            self._debugger,
+            cells,
+            self._timers,
+            self._clock,
+            self._carry_out,
+            lambda lost: self._succession.ready(lost),
+            lambda: self._succession.rollback(),
+            self._stop,
+        )
+        self._ending = Ending(
+            sockets,
+            self._timers,
+            self._clock,
+            lambda: tree.descendants(mark, self._guardian.pid),
+            settings.shutdown_grace,
+        )
+        self._deaths = Deaths(self._router, self._frontends, self._carry_out)
+        self._succession = Succession(
+            self._router,
+            self._frontends,
+            self._speech,
+            self._deaths,
+            self._snapshots,
+            self._subshells,
+            self._debugger,
+            self._ending,
+            self._timers,
+            self._clock,
+            self._carry_out,
+            respawn,
+            lambda process: Worker(
+                process, sockets, self._timers, self._clock, self._speech.frame, self._speech.text, cells
+            ),
+        )
+        sockets.watch(self._signals.fileno())
+        if self._launcher is not None:
+            sockets.watch(self._launcher.fileno())
+        self._frontends.status("starting")
+        self._succession.attach(process)
+
+    # -- the loop
+
+    def run(self) -> int:
+        """Runs until the kernel has been shut down; returns the exit status."""
+        failures = 0
+        try:
+            while self._succession.state is not State.EXITED:
+                try:
+                    self._pass()
+                    failures = 0
+                except Exception:
+                    # A bug of ours costs one event, not the session; one that comes again and again has to end.
+                    failures += 1
+                    log.exception("Something went wrong in the supervisor; it goes on.")
+                    if failures > _FAILURES:
+                        raise
+        finally:
+            self._leave()
+        return 0
+
+    def _pass(self) -> None:
+        self._flow.pump(self._worker)
+        ready = self._sockets.poll(self._timers.timeout(self._clock()))
+        self._timers.run(self._clock())
+        for channel in ("hb", "control"):
+            if channel in ready:
+                self._channel(channel)
+        if self._signals.fileno() in ready:
+            self._on_signals()
+        if self._launcher is not None and self._launcher.fileno() in ready:
+            log.warning("The process that started this kernel has ended; the kernel ends too.")
+            self._sockets.ignore(self._launcher.fileno())
+            self._ending.grace = min(self._ending.grace, ORPHANED_GRACE)  # nobody is left who would want more
+            self._stop()
+        for channel in ("iopub", "stdin", "shell"):
+            if channel in ready:
+                self._channel(channel)
+        # Before the worker: its death opens descriptors that may have the numbers of those that were ready.
+        self._ending.handle(ready)
+        self._rollups.handle(ready)
+        if self._worker is not None and self._worker.handle(ready):
+            self._succession.died()
+
+    def _channel(self, channel: str) -> None:
+        for _ in range(_BATCH):
+            parts = self._sockets.receive(channel)
+            if parts is None:
+                return
+            if channel == "hb":
+                self._sockets.send("hb", parts)
+            elif channel == "iopub":
+                self._flow.subscription(parts[0])
+            else:
+                self._message(channel, parts)
+
+    def _message(self, channel: str, parts: list[bytes]) -> None:
+        try:
+            message = self._session.unpack(parts)
+            if channel == "stdin" and not (message.header.msg_type == "input_reply" and is_object(message.content)):
+                raise MessageError("that is no answer to a question")
+        except MessageError as error:
+            if sentence := self._refusals.count(channel, str(error), self._clock()):
+                log.warning("%s", sentence)
+            return
+        if channel == "stdin":
+            self._speech.answered(message)
+        else:
+            self._on_request(channel, message)
+
+    def _carry_out(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case Status(request, state):
+                    self._frontends.status(state, request)
+                case Reply(request, content, status, buffers):
+                    self._frontends.reply(request, content, status, buffers)
+                case Forward(request):
+                    self._forward(request)
+                case Interrupt(request):
+                    self._debugger.release(request, partial(self._signal, request))
+                case End():
+                    self._subshells.ended(action)
+                case Nothing():
+                    if self._worker is not None:
+                        self._worker.send(Kind.NOTHING)
+
+    # -- frontends
+
+    def _on_request(self, channel: str, message: Message) -> None:
+        request = self._router.request(channel, message)
+        kind = request.type
+        if kind in WORKER_REQUESTS:
+            self._carry_out(self._router.accept(request, self._clock()))
+            self._questions.watch(request)
+            if self._succession.state is State.FATAL:
+                if kind == "execute_request":
+                    self._succession.happened(Event.ASKED)
+                else:
+                    self._deaths.refuse()
+        elif not is_object(message.content):
+            self._carry_out(self._router.answer(request, self._answers.senseless(request)))
+        elif kind == "interrupt_request":
+            aim = message.header.subshell_id or MAIN
+            self._carry_out([*self._interrupt(aim), *self._router.answer(request, self._interrupts.reply())])
+        elif kind in SUBSHELL_REQUESTS:
+            self._carry_out(self._router.answer(request, self._subshells.answer(request)))
+        elif kind == "debug_request":
+            self._debugger.request(request)
+        elif kind == "shutdown_request":
+            self._on_shutdown(request)
+        elif kind == "usage_request":
+            pids = tree.family(os.getpid()) - {self._guardian.pid}
+            self._answers.usage(
+                pids, self._snapshots.pids(), lambda content: self._carry_out(self._router.answer(request, content))
+            )
+        elif kind == "worker_state_request":
+            self._answers.state(
+                request,
+                self._succession.state,
+                self._worker,
+                lambda content: self._carry_out(self._router.answer(request, content)),
+            )
+        else:
+            self._carry_out(self._router.answer(request, self._answers.content(request)))
+
+    def _on_shutdown(self, request: Request) -> None:
+        restart = bool(msgspec.json.decode(request.message.content, type=dict).get("restart", False))
+        content = {"status": "ok", "restart": restart}
+        self._carry_out(self._router.answer(request, content))
+        self._frontends.publish("shutdown_reply", content, request.message.header_bytes)
+        self._stop()
+
+    def _interrupt(self, subshell: str = MAIN) -> list[Action]:
+        # What the worker was executing is over already when a snapshot is on its way to take its place.
+        return [] if self._succession.state is State.RESUMING else self._interrupts.ask(self._worker, subshell)
+
+    def _signal(self, request: Request) -> None:
+        if self._worker is not None:
+            self._interrupts.signal(request, self._worker)
+
+    def _on_signals(self) -> None:
+        for number in self._signals.take():
+            if number == signal.SIGCHLD:
+                tree.reap_orphans(self._worker.pid if self._worker is not None else 0)
+            elif number == signal.SIGINT:
+                self._carry_out(self._interrupt())
+            else:
+                log.info("%s: the kernel ends.", signal.Signals(number).name)
+                self._stop()
+
+    # -- the worker
+
+    def _forward(self, request: Request) -> None:
+        message = request.message
+        request.started = now()
+        assert self._worker is not None
+        # Only now: what is published belongs to a request that was handed over, and the latest is the last.
+        for other in self._router.running():  # cells are not forgotten, however many requests come to them meanwhile
+            if not other.inside:
+                self._frontends.remember(other)
+        self._frontends.remember(request)
+        parts = (message.header_bytes, message.parent, message.metadata, message.content, *message.buffers)
+        self._relief.watch()
+        if request.lane == MAIN:
+            self._worker.send(Kind.REQUEST, request.id, parts)
+        else:
+            name = "" if request.lane == ASIDE else request.lane
+            self._worker.send_control(Kind.ASIDE, request.id, (name.encode(), *parts))
+
+    @property
+    def _worker(self) -> Worker | None:
+        return self._succession.worker
+
+    # -- the end
+
+    def _stop(self) -> None:
+        self._succession.happened(Event.STOP)
+        self._carry_out(self._router.end())
+
+    def _leave(self) -> None:
+        for sentence in self._refusals.rest():
+            log.warning("%s", sentence)
+        if self._worker is not None:
+            self._worker.signal(signal.SIGKILL)
+            self._worker.bury()
+        self._flow.drain()
+        self._rollups.close()
+        self._debugger.clean()
+        self._snapshots.discard()
+        self._guardian.dismiss()
+        self._signals.close()
+        self._sockets.close()

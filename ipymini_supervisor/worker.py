@@ -1,0 +1,313 @@
+"""The worker as the supervisor sees it: what it says, what its descriptors say, and how it can be made to end.
+
+One object for each worker process. It never blocks, and takes nothing that comes from the worker on trust.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from ipymini_supervisor import cgroup, stack, threads
+from ipymini_supervisor.link import Link
+from ipymini_supervisor.obituary import Death
+from ipymini_supervisor.process import Process, read
+from ipymini_supervisor.sockets import Sockets
+from ipymini_supervisor.timers import Timer, Timers
+from ipymini_worker.wire import DUMP_SIGNAL, Frame, Kind, Part, WireError
+
+log = logging.getLogger("ipymini")
+
+#: Bytes of native stderr, and of faulthandler's words, that are kept.
+_TAIL = 16384
+_FAULT = 65536
+#: Seconds that a stack dump may take to begin, and that it has ended after when nothing more comes.
+DUMP_BEGINS, DUMP_ENDS = 0.2, 0.03
+#: Seconds that a worker that is well takes at most to answer PING, and that it has on a machine that is busy.
+PONG_WITHIN, PONG_AT_LAST = 0.05, 0.2
+
+
+class Worker:
+    """A spawned worker.
+
+    :param on_frame: called for each frame; what it raises as `WireError` or `LookupError` condemns the worker.
+    :param on_text: called with "stdout" or "stderr" and bytes that were written to the real descriptors.
+    :param cells: names the cells in what faulthandler says.
+    :param clock: seconds on a clock that never goes back.
+    :param look: at the threads of a process.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        sockets: Sockets,
+        timers: Timers,
+        clock: Callable[[], float],
+        on_frame: Callable[[Frame], None],
+        on_text: Callable[[str, bytes], None],
+        cells: stack.Cells,
+        look: Callable[[int], threads.Threads] = threads.look,
+    ) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._sockets = sockets
+        self._timers = timers
+        self._clock = clock
+        self._on_frame = on_frame
+        self._on_text = on_text
+        self._cells = cells
+        self._look = look
+        self._born = clock()
+        self._oom_kills = cgroup.oom_kills()
+        self._reason = ""
+        self._stderr = b""
+        self._fault = b""
+        self._reading = True
+        self._dumps: list[Callable[[str], None]] = []
+        self._dump_timer: Timer | None = None
+        self._dump_late = False
+        self._closed_timer: Timer | None = None
+        self._pings: dict[int, tuple[Callable[[bool], None], Timer]] = {}
+        self._last_ping = 0
+        self._watch()
+
+    @property
+    def buried(self) -> bool:
+        """Whether it has ended, and everything that it left was taken."""
+        return self._process.reaped
+
+    # -- what it says
+
+    @property
+    def reading(self) -> bool:
+        """Whether the worker is listened to. While it is not, it has to wait with what it wants to say."""
+        return self._reading
+
+    @reading.setter
+    def reading(self, value: bool) -> None:
+        if value is not self._reading:
+            self._reading = value
+            self._watch()
+
+    def _watch(self) -> None:
+        process = self._process
+        for fd in process.descriptors:
+            self._sockets.ignore(fd)
+        self._sockets.watch(process.exit_fd)
+        for link in (process.work, process.control):
+            listening = self._reading or link is process.control
+            if not link.ended and (listening or link.writing):
+                self._sockets.watch(link.fileno(), read=listening, write=link.writing)
+        for fd in process.pipes:
+            if self._reading or process.pipe_name(fd) == "fault":
+                self._sockets.watch(fd)
+
+    def handle(self, ready: set[str | int]) -> bool:
+        """Takes what is there to be taken; returns whether the process has ended."""
+        process = self._process
+        pipes = [fd for fd in process.pipes if fd in ready]
+        for link in (process.control, process.work):
+            # What was said before something was written to a pipe may have come after the look that found the pipe
+            # readable and the link not: descriptors are looked at one after the other.
+            late = bool(pipes) and link is process.work and not link.ended
+            if late or link.fileno() in ready:
+                self._read_link(link)
+        for fd in pipes:
+            if fd in process.pipes:  # not if what was said has taken it already
+                self._read_pipe(fd)
+        return process.exit_fd in ready
+
+    def _read_link(self, link: Link) -> bool:
+        """Reads once; returns whether there may be more."""
+        if link.writing:
+            link.flush()
+            if not link.writing:
+                self._watch()
+        if not self._reading and link is self._process.work:
+            return False
+        try:
+            frames = link.receive()
+            for frame in frames:
+                if frame.kind is Kind.PONG:
+                    self._pong(frame.request, True)
+                else:
+                    self._on_frame(frame)
+            link.check()
+        except (WireError, LookupError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            link.ended = True  # or it would be read again and again until the worker has ended
+            self._sockets.ignore(link.fileno())
+            self.condemn(f"was killed, because what it sent was not understood ({error})")
+            return False
+        if link.ended:
+            # User code may have closed it, or a C library; without its link a worker is of no use.
+            self._sockets.ignore(link.fileno())
+            if self._closed_timer is None:
+                reason = "was killed, because it had closed its link"
+                self._closed_timer = self._timers.at(self._clock() + 0.5, lambda: self.condemn(reason))
+        return bool(frames) or (link.partial and not link.ended)
+
+    def descriptor(self) -> int:
+        """The descriptor that came with the frame that is being handled.
+
+        :raises DescriptorLost: there was no room for it.
+        :raises WireError: none did.
+        """
+        return self._process.work.descriptor()
+
+    def read_pipes(self) -> None:
+        """Takes what native code has written so far."""
+        for fd in self._process.pipes:
+            self._read_pipe(fd)
+
+    def _read_pipe(self, fd: int) -> None:
+        process = self._process
+        name = process.pipe_name(fd)
+        for _ in range(16):  # as much as a pipe can hold, and no more: others wait
+            data = read(fd)
+            if data is None:
+                return
+            if not data:
+                self._sockets.ignore(fd)
+                process.end_pipe(fd)
+                return
+            if name == "fault":
+                self._fault = (self._fault + data)[-_FAULT:]
+                if self._dumps:
+                    self._dump_again_in(DUMP_ENDS)
+                continue
+            if name == "stderr":
+                self._stderr = (self._stderr + data)[-_TAIL:]
+            self._on_text(name, data)
+
+    # -- what it is told
+
+    def send(self, kind: Kind, request: int = 0, parts: Iterable[Part] = (), flags: int = 0) -> None:
+        """Sends a frame on the work socket."""
+        self._send(self._process.work, kind, request, parts, flags)
+
+    def send_control(self, kind: Kind, request: int = 0, parts: Iterable[Part] = (), flags: int = 0) -> None:
+        """Sends a frame on the control socket."""
+        self._send(self._process.control, kind, request, parts, flags)
+
+    def _send(self, link: Link, kind: Kind, request: int, parts: Iterable[Part], flags: int = 0) -> None:
+        if link.ended:
+            return
+        link.send(kind, request, parts, flags)
+        if link.writing:
+            self._watch()
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the process group."""
+        self._process.signal(number)
+
+    def signal_alone(self, number: int) -> None:
+        """Sends a signal to the worker's main thread and to nobody else."""
+        self._process.signal_alone(number)
+
+    def condemn(self, reason: str) -> None:
+        """Kills the worker; its death is handled when it has happened.
+
+        :param reason: the rest of a sentence that begins with "The worker".
+        """
+        if self._process.reaped:
+            return
+        if not self._reason:
+            self._reason = reason
+            log.info("The worker %s.", reason)
+        self._process.signal(signal.SIGKILL)
+
+    def explain(self, reason: str) -> None:
+        """Says beforehand what the worker will have died of, if it does not end by itself."""
+        self._reason = reason
+
+    # -- how it is
+
+    def ping(self, done: Callable[[bool], None]) -> None:
+        """Calls `done` with whether Python code can run in the worker, which takes a moment."""
+        self._last_ping += 1
+        number = self._last_ping
+        self._pings[number] = (done, self._pong_late(number, self._clock()))
+        self.send_control(Kind.PING, number)
+
+    def _pong_late(self, number: int, asked: float) -> Timer:
+        """Waits on: a worker that could run and has no CPU for it is not one that does not listen."""
+        began, before = self._clock(), self._look(self.pid)
+
+        def judge() -> None:
+            if not self._process.control.ended:
+                self._read_link(self._process.control)  # it may be us who are late
+            if number not in self._pings:
+                return
+            at = self._clock()
+            if at - asked < PONG_AT_LAST and threads.starved(before, self._look(self.pid), at - began):
+                self._pings[number] = (self._pings[number][0], self._pong_late(number, asked))
+            else:
+                self._pong(number, False)
+
+        return self._timers.at(began + PONG_WITHIN, judge)
+
+    def _pong(self, number: int, answered: bool) -> None:
+        done, timer = self._pings.pop(number, (None, None))
+        if done is not None and timer is not None:
+            timer.cancel()
+            done(answered)
+
+    def dump(self, done: Callable[[str], None]) -> None:
+        """Calls `done` with what faulthandler says about where the worker is; with "" if it says nothing."""
+        self._dumps.append(done)
+        if len(self._dumps) == 1:
+            self._fault = b""
+            self._process.signal_alone(DUMP_SIGNAL)
+            self._dump_again_in(DUMP_BEGINS)
+
+    def _dump_again_in(self, seconds: float) -> None:
+        if self._dump_timer is not None:
+            self._dump_timer.cancel()
+        self._dump_timer = self._timers.at(self._clock() + seconds, self._dumped)
+
+    def _dumped(self) -> None:
+        self._dump_timer = None
+        complete = stack.is_complete(self._fault) or not self._fault
+        if not complete and not self._dump_late and not self._process.reaped:
+            self._dump_late = True  # the thread that matters comes last, and the machine is busy
+            self._dump_again_in(DUMP_BEGINS)
+            return
+        self._dump_late = False
+        waiting, self._dumps = self._dumps, []
+        text, self._fault = self._cells.named(self._fault.decode("utf-8", "replace")), b""
+        for done in waiting:
+            done(text)
+
+    # -- how it ended
+
+    def bury(self) -> Death:
+        """Takes everything that is left of a process that has ended, and its exit status."""
+        process = self._process
+        self._reading = True
+        while not process.work.ended and not self._reason and self._read_link(process.work):
+            pass
+        self.read_pipes()
+        for fd in process.descriptors:
+            self._sockets.ignore(fd)
+        status, peak = process.reap()
+        process.close()
+        for timer in (self._dump_timer, self._closed_timer):
+            if timer is not None:  # until its time it would keep the worker, and half a megabyte of buffers
+                timer.cancel()
+        fault = self._fault
+        self._dumped()
+        for number in list(self._pings):
+            self._pong(number, False)
+        kills = cgroup.oom_kills()
+        return Death(
+            status=status,
+            reason=self._reason,
+            fault=self._cells.named(fault.decode("utf-8", "replace")),
+            stderr=self._cells.named(self._stderr.decode("utf-8", "replace")),  # Python may have put the stack there
+            peak=peak,
+            uptime=self._clock() - self._born,
+            oom_kills=None if kills is None or self._oom_kills is None else kills - self._oom_kills,
+        )

@@ -1,0 +1,83 @@
+"""The file that the code of a cell claims to be from, as debuggers, numba's cache and line profilers know it.
+
+`<temporary folder>/ipykernel_<pid>/<hash of the source>.py`; no such file exists, and the source is in `linecache`.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from IPython.core.compilerop import CachingCompiler
+
+#: Frontends compute the same names, with the seed that `debugInfo` tells them; this is the one that is in use.
+SEED = 0xC70F6907
+_M = 0x5BD1E995
+_MASK = 0xFFFFFFFF
+
+
+def murmur2(data: bytes, seed: int = SEED) -> int:
+    """MurmurHash2, the 32-bit one for little-endian machines.
+
+    >>> murmur2(b"")
+    3990065800
+    """
+    whole = len(data) & ~3
+    value = (seed ^ len(data)) & _MASK
+    for (word,) in struct.iter_unpack("<I", data[:whole]):
+        word = word * _M & _MASK
+        word = (word ^ word >> 24) * _M & _MASK
+        value = value * _M & _MASK ^ word
+    if rest := data[whole:]:
+        value = (value ^ int.from_bytes(rest, "little")) * _M & _MASK
+    value = (value ^ value >> 13) * _M & _MASK
+    return value ^ value >> 15
+
+
+def folder() -> str:
+    """Where the code of cells claims to be. Asked for once, when the first worker starts, and kept.
+
+    The pid in it is the one of that worker, for as long as snapshots go on from it: a copy that takes the worker's
+    place has another pid, but the names that a frontend's breakpoints, tracebacks and functions from before refer to
+    have to stay, and so does the prefix that `debugInfo` has told. Who reads the pid out of a name gets a process of
+    this kernel's life; nobody needs it to be alive.
+    """
+    try:
+        place = tempfile.gettempdir()
+    except OSError:  # none can be written to, as on a full disk; nothing is written here but for a debugger
+        place = os.environ.get("TMPDIR", "/tmp")
+    return os.path.join(place, f"ipykernel_{os.getpid()}")
+
+
+def path(where: str, source: str) -> str:
+    """The name of a cell; `IPYKERNEL_CELL_NAME` in the environment takes the place of all of them.
+
+    :param where: `folder()`.
+    """
+    given = os.environ.get("IPYKERNEL_CELL_NAME")
+    return given or os.path.join(where, f"{murmur2(source.encode('utf-8', 'surrogatepass'))}.py")
+
+
+def compiler(where: str, tell: Callable[[int, str], None]) -> type[Any]:
+    """The compiler class of the shell.
+
+    :param where: `folder()`.
+    :param tell: called with prompt number and file name of all code that is going to be compiled as a cell's.
+    """
+
+    class CellCompiler(CachingCompiler):  # type: ignore[misc]  # IPython is not typed
+        """Names cells by their source."""
+
+        @staticmethod
+        def name_of(source: str) -> str:
+            return path(where, source)
+
+        def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+            name = self.name_of(raw_code)
+            tell(number, name)
+            return name
+
+    return CellCompiler

@@ -1,0 +1,1 @@
+"""Kernels in the process of their frontend, which this one is not."""

@@ -1,0 +1,3 @@
+"""`matplotlib_inline.config`."""
+
+from matplotlib_inline.config import *  # noqa: F403

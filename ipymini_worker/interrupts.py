@@ -1,0 +1,290 @@
+"""Whom a SIGINT reaches. The supervisor aims an interrupt at one request; between requests nobody is at home.
+
+The handler is the user's (Python's own to begin with, as `signal.getsignal` in a cell must show) exactly while user
+code runs. At all other times it only makes a note: an interrupt must not break off an import of ours, or the making
+of a traceback. One that comes before the user code of its request has begun is raised when it does.
+
+The supervisor sends SIGINT only after STARTED and before it has seen the reply, and the next request only
+afterwards; a signal that comes late is therefore noted before `begin` forgets all notes, because a pending signal is
+handled before the system call that reads the next request returns.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ipymini_worker.wire import DUMP_SIGNAL, NUDGE_SIGNAL
+
+Handler = Callable[[int, FrameType | None], Any]
+
+
+#: Seconds that the supervisor's word may take to come after its signal.
+_WORD_WITHIN = 0.05
+
+
+class Gate:
+    """Opens for the time that user code runs. Belongs to the main thread."""
+
+    def __init__(self) -> None:
+        self._noted = False
+        self._user: Handler | int | None = signal.default_int_handler
+        self._installed: Handler | int | None = None
+        self._quiet: Handler = self._note
+        self._told = threading.Event()
+        signal.signal(signal.SIGINT, self._quiet)
+        signal.signal(NUDGE_SIGNAL, lambda signum, frame: None)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self._noted = True
+
+    def begin(self, request: int = 0) -> None:
+        """A request begins: what came before was not meant for it."""
+        self.shut()
+        if _in_main_thread():
+            # An earlier cell may have blocked them, and every interrupt would have to kill. What is pending comes now.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, NUDGE_SIGNAL, DUMP_SIGNAL))
+        self._noted = False
+        self._told.clear()
+
+    def tell(self) -> None:
+        """The supervisor says that it interrupts the active request; called in the control thread."""
+        self._told.set()
+
+    def was_interrupted(self) -> bool:
+        """Whether the active request was interrupted, also where user code or asyncio have a handler of their own."""
+        return self._told.wait(_WORD_WITHIN)  # the word comes by another way than the signal
+
+    @contextmanager
+    def opened(self, handler: Handler | None = None, *, noted: bool = True) -> Iterator[None]:
+        """Lets interrupts through while the body, which is user code, runs. A gate that is open stays as it is.
+
+        :param handler: takes the place of Python's own handler; a handler that the user has set comes before it.
+        :param noted: whether an interrupt that came earlier in this request is raised now.
+        :raises KeyboardInterrupt: one came, now or earlier. The gate is shut by then.
+        """
+        if signal.getsignal(signal.SIGINT) is not self._quiet or not _in_main_thread():
+            yield
+            return
+        python = self._user is signal.default_int_handler
+        self._installed = handler if handler is not None and python else self._user
+        try:
+            try:
+                signal.signal(signal.SIGINT, self._installed)
+                if noted:
+                    self._deliver(self._user)
+                yield
+            finally:
+                self.shut()
+        except KeyboardInterrupt:
+            self.shut()  # the interrupt may have hit the line above
+            raise
+
+    def _deliver(self, handler: Handler | int | None) -> None:
+        """Gives an interrupt that came at a closed gate to `handler`; only when later ones find that handler."""
+        if self._noted:
+            self._noted = False
+            if callable(handler):
+                handler(signal.SIGINT, None)  # Python's own raises KeyboardInterrupt
+
+    @contextmanager
+    def closed(self, *, deliver: bool) -> Iterator[None]:
+        """Keeps interrupts out while the body, which is work for user code, runs in the middle of it.
+
+        :param deliver: whether one that comes meanwhile is raised afterwards; else before the next statement.
+        :raises KeyboardInterrupt: one came meanwhile.
+        """
+        handler = signal.getsignal(signal.SIGINT)
+        if handler is self._quiet or not _in_main_thread():
+            yield
+            return
+        signal.signal(signal.SIGINT, self._quiet)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, handler)
+            if deliver:
+                self._deliver(handler)
+
+    def shut(self) -> None:
+        """Lets no interrupt through from now on; what user code has made of the handler is kept for the next time."""
+        if not _in_main_thread():
+            return
+        now = signal.getsignal(signal.SIGINT)
+        while now is not self._quiet:
+            if now is not self._installed:
+                self._user = now
+            try:
+                signal.signal(signal.SIGINT, self._quiet)
+            except KeyboardInterrupt:  # it was pending, and the handler is still the old one
+                self._noted = True  # for the next statement of the cell
+            now = signal.getsignal(signal.SIGINT)
+
+
+class ThreadGate:
+    """A gate of a thread that no signal reaches: an interrupt is an exception that another thread sets in it.
+
+    Belongs to the thread that makes it, but for `interrupt`.
+    """
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._request = 0
+        self._open = False
+        self._noted = False
+        self._told = False
+        self._handler: Handler | None = None
+
+    @property
+    def request(self) -> int:
+        """The request that the thread executes, or the last one that it did."""
+        return self._request
+
+    def begin(self, request: int = 0) -> None:
+        """A request begins: what came before was not meant for it."""
+        self.shut()
+        with self._lock:
+            self._request, self._noted, self._told = request, False, False
+
+    def interrupt(self, request: int) -> bool:
+        """Interrupts `request`; returns whether it is what the thread executes. Called in any other thread."""
+        with self._lock:
+            if request != self._request:
+                return False
+            self._told = True
+            if not self._open:
+                self._noted = True
+                return True
+            try:
+                if self._handler is None:
+                    raise KeyboardInterrupt
+                self._handler(signal.SIGINT, sys._current_frames().get(self._thread))
+            except KeyboardInterrupt:
+                _set_in(self._thread, KeyboardInterrupt)
+                _wake_loop(sys._current_frames().get(self._thread))
+        return True
+
+    def was_interrupted(self) -> bool:
+        """Whether the request was interrupted."""
+        return self._told
+
+    @contextmanager
+    def opened(self, handler: Handler | None = None, *, noted: bool = True) -> Iterator[None]:
+        """As `Gate.opened`.
+
+        :raises KeyboardInterrupt: one came, now or earlier. The gate is shut by then.
+        """
+        __tracebackhide__ = True
+        if self._open or threading.get_ident() != self._thread:
+            yield
+            return
+        try:
+            try:
+                self._enter(handler)
+                if noted:
+                    self._deliver()
+                yield
+            finally:
+                self.shut()
+        except KeyboardInterrupt:
+            self.shut()  # the interrupt may have hit the line above
+            raise
+
+    def _enter(self, handler: Handler | None) -> None:
+        with self._lock:
+            self._open, self._handler = True, handler
+
+    def _deliver(self) -> None:
+        __tracebackhide__ = True
+        if self._noted:
+            self._noted = False
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def closed(self, *, deliver: bool) -> Iterator[None]:
+        """As `Gate.closed`.
+
+        :raises KeyboardInterrupt: one came meanwhile.
+        """
+        if not self._open or threading.get_ident() != self._thread:
+            yield
+            return
+        handler = self._handler
+        self.shut()
+        try:
+            yield
+        finally:
+            self._enter(handler)
+            if deliver:
+                self._deliver()
+
+    def shut(self) -> None:
+        """Lets no interrupt through from now on; one that is on its way is noted."""
+        while True:
+            try:
+                with self._lock:
+                    self._open = False
+                    if self._told:
+                        _set_in(self._thread, None)
+                return
+            except KeyboardInterrupt:
+                self._noted = True
+
+
+def _wake_loop(frame: FrameType | None) -> None:
+    """Ends the wait of an asyncio loop that a thread runs by itself, as in `asyncio.run`: an exception that is set in
+    the thread is raised only when it goes on.
+    """
+    while frame is not None:
+        if frame.f_code.co_name == "run_forever" and "asyncio" in frame.f_globals.get("__name__", ""):
+            frame.f_locals["self"].call_soon_threadsafe(lambda: None)
+            return
+        frame = frame.f_back
+
+
+def _set_in(thread: int, error: type[BaseException] | None) -> None:
+    """Sets an exception in a thread, which is raised when it comes to its next bytecode; None takes it back."""
+    import ctypes
+
+    value = ctypes.py_object(error) if error is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), value)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def not_swallowed() -> Iterator[None]:
+    """Raises KeyboardInterrupt after the body if one was raised in it and caught: IPython's ways to run a program
+    end the program and then go on as if nothing had been asked of them.
+    """
+    seen = False
+
+    def on_sigint(signum: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        __tracebackhide__ = True
+        seen = True
+        raise KeyboardInterrupt
+
+    if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, on_sigint)
+    try:
+        yield
+    except Exception:
+        if seen:  # the program's end is reported as an error
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if signal.getsignal(signal.SIGINT) is on_sigint:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if seen:
+        raise KeyboardInterrupt

@@ -1,0 +1,142 @@
+"""What a shell keeps for each request and each thread, where IPython itself keeps one for all of them.
+
+Cells of several threads, and cells in one loop, run at the same time on one shell: they share variables, history and
+the count of prompts, and nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.payload import PayloadManager
+from traitlets import Any as AnyTrait
+
+from ipymini_worker import context
+from ipymini_worker.interrupts import Gate, ThreadGate
+from ipymini_worker.loop import Loop
+
+#: Characters of a cell's printed text that are kept for magics that write notebooks.
+_RECORDED = 1 << 20
+
+
+class Home(NamedTuple):
+    """What a thread that runs cells has of its own."""
+
+    gate: Gate | ThreadGate
+    loop: Loop
+
+
+class RequestPayloads(PayloadManager):  # type: ignore[misc]  # IPython is not typed
+    """The payloads of the request that the calling code belongs to."""
+
+    @property
+    def _payload(self) -> list[dict[str, Any]]:
+        return context.current().run.payload
+
+    def clear_payload(self) -> None:
+        """There are none from now on."""
+        context.current().run.payload = []
+
+
+class Running(InteractiveShell):  # type: ignore[misc]
+    """An `InteractiveShell` on which several requests run at once."""
+
+    home = AnyTrait()  # the Home of the main thread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._homes = threading.local()
+        self._next = 1
+        self.renew_locks()
+        super().__init__(*args, **kwargs)
+        self.loop_runner = self._run_coroutine
+        self.loop_runner_map = {**InteractiveShell.loop_runner_map, "asyncio": (self._run_coroutine, True)}
+
+    def renew_locks(self) -> None:
+        """In a copy of the process: who held them is not here."""
+        self._numbering = threading.Lock()
+
+    def init_payload(self) -> None:
+        """Payloads belong to requests."""
+        self.payload_manager = RequestPayloads(parent=self)
+        self.configurables.append(self.payload_manager)
+
+    # -- threads
+
+    def settle(self, home: Home) -> None:
+        """The calling thread runs cells, with what it has of its own."""
+        self._homes.home = home
+
+    @property
+    def gate(self) -> Gate | ThreadGate:
+        """The gate for interrupts of the calling thread; of one that runs no cells, that of the main thread."""
+        return getattr(self._homes, "home", self.home).gate  # type: ignore[no-any-return]
+
+    @property
+    def loop(self) -> Loop:
+        """The loop of the calling thread; of one that runs no cells, that of the main thread."""
+        return getattr(self._homes, "home", self.home).loop  # type: ignore[no-any-return]
+
+    def _run_coroutine(self, coroutine: Any) -> Any:
+        return self.loop.run(coroutine)
+
+    # -- requests
+
+    @property
+    def execution_count(self) -> int:
+        """The prompt number: of the cell that asks as long as IPython has not gone on to the next, else of the next."""
+        run = context.current().run
+        return self._next if run.count is None or run.counted or run.over else run.count
+
+    @execution_count.setter
+    def execution_count(self, value: int) -> None:
+        run = context.current().run
+        if run.count is None or run.counted or run.over:
+            self._next = value
+        else:
+            run.counted = True
+
+    @contextmanager
+    def numbered(self, *, kept: bool) -> Iterator[int]:
+        """Gives the request a prompt number, which no other has if it is `kept`."""
+        run = context.current().run
+        with self._numbering:
+            count = self._next
+            if kept:
+                run.count, self._next = count, count + 1
+        try:
+            yield count
+        finally:
+            with self._numbering:
+                if kept and not run.counted and self._next == count + 1:
+                    self._next = count  # there was nothing to be executed
+            run.counted = True
+
+    @contextmanager
+    def _tee(self, channel: str) -> Iterator[None]:
+        """As the base class, which puts another `write` into the stream while a cell runs, and would take back that of
+        another cell: ours asks `record` all the time.
+        """
+        yield
+
+    def record(self, channel: str, text: str) -> None:
+        """Keeps what a cell prints, for magics that write notebooks."""
+        run = context.current().run
+        outputs = getattr(self.history_manager, "outputs", None)
+        if outputs is None or run.count is None or run.over:
+            return
+        if self.display_pub.is_publishing or run.displaying or self.showing_traceback:
+            return
+        run.recorded += len(text)
+        if run.recorded > _RECORDED:  # a flood would fill the memory
+            return
+        from IPython.core.history import HistoryOutput
+
+        kind = "out_stream" if channel == "stdout" else "err_stream"
+        kept = outputs[run.count]
+        if not kept or kept[-1].output_type != kind:
+            kept.append(HistoryOutput(output_type=kind, bundle={"stream": []}))
+        kept[-1].bundle["stream"].append(text)

@@ -1,0 +1,1 @@
+"""Benchmarks: this kernel side by side with others; `scripts/bench` calls them."""

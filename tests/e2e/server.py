@@ -1,0 +1,166 @@
+"""A real jupyter_server on loopback, over REST and websocket, as a browser uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import Any
+
+import websocket
+
+from .client import TIMEOUT
+from .kernels import MARK, assert_gone
+
+Message = dict[str, Any]
+TOKEN = "a-token-for-tests"
+
+
+class Server:
+    """A running server.
+
+    :param folder: an empty folder of its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.mark = uuid.uuid4().hex
+        self._log = folder / "server.log"
+        options = {
+            "ServerApp.port": 0,
+            "ServerApp.ip": "127.0.0.1",
+            "ServerApp.open_browser": False,
+            "ServerApp.root_dir": str(folder),
+            "ServerApp.allow_root": True,
+            "ServerApp.log_level": "INFO",
+            "IdentityProvider.token": TOKEN,
+            "ServerApp.terminals_enabled": False,
+        }
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "jupyter_server", *(f"--{name}={value}" for name, value in options.items())],
+                env={**os.environ, MARK: self.mark},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.address = self._wait_address()
+
+    def _wait_address(self) -> str:
+        """The server says in its log where it is going to be, and nowhere that it is there."""
+        deadline = time.monotonic() + 2 * TIMEOUT
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if found := re.search(r"http://(127\.0\.0\.1):(\d+)/\?token", self.log):
+                try:
+                    socket.create_connection((found[1], int(found[2]))).close()
+                except ConnectionRefusedError:
+                    pass
+                else:
+                    return f"{found[1]}:{found[2]}"
+            time.sleep(0.01)
+        raise TimeoutError(self.log)
+
+    @property
+    def log(self) -> str:
+        """What the server, and the kernels, wrote."""
+        return self._log.read_text()
+
+    def rest(self, method: str, path: str, content: object = None) -> Any:
+        """The answer to a request, decoded; None for an empty one."""
+        data = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(f"http://{self.address}/api/{path}", data, method=method)
+        request.add_header("Authorization", f"token {TOKEN}")
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def stop(self) -> None:
+        """Ends the server, and looks at what is left of its kernels."""
+        self.process.terminate()
+        try:
+            self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        finally:
+            assert_gone(self.mark)
+
+
+class Tab:
+    """A browser's tab: one websocket to one kernel."""
+
+    def __init__(self, server: Server, kernel: str) -> None:
+        self._session = uuid.uuid4().hex
+        self.messages: list[Message] = []
+        self._socket = websocket.create_connection(
+            f"ws://{server.address}/api/kernels/{kernel}/channels?session_id={self._session}",
+            timeout=TIMEOUT,
+            header={"Authorization": f"token {TOKEN}"},
+        )
+
+    def close(self) -> None:
+        """Closes the websocket."""
+        self._socket.close()
+
+    def send(self, code: str) -> str:
+        """Sends a cell; returns the id of the request."""
+        msg_id = uuid.uuid4().hex
+        header = {"msg_id": msg_id, "msg_type": "execute_request", "session": self._session, "username": "u"}
+        header |= {"version": "5.4", "date": "2024-02-29T00:00:00Z"}
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}
+        content |= {"allow_stdin": False, "stop_on_error": True}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        self._socket.send(json.dumps(message))
+        return msg_id
+
+    def of(self, msg_id: str, *types: str) -> list[Message]:
+        """What has come for a request, of these types."""
+        return [m for m in self.messages if m["parent_header"].get("msg_id") == msg_id and m["msg_type"] in types]
+
+    def take(self) -> Message:
+        """The next message; websocket.WebSocketTimeoutException if there is none."""
+        message: Message = json.loads(self._socket.recv())
+        self.messages.append(message)
+        return message
+
+    def take_for(self, seconds: float) -> None:
+        """Takes what comes until nothing has come for a while."""
+        self._socket.settimeout(seconds)
+        try:
+            while True:
+                self.take()
+        except websocket.WebSocketTimeoutException:
+            pass
+        finally:
+            self._socket.settimeout(TIMEOUT)
+
+    def finish(self, msg_id: str) -> Message:
+        """The reply to a cell, when reply and idle have come."""
+        while not (self.of(msg_id, "execute_reply") and "idle" in self.states(msg_id)):
+            self.take()
+        (reply,) = self.of(msg_id, "execute_reply")
+        assert sorted(self.states(msg_id)) == ["busy", "idle"]
+        return reply
+
+    def states(self, msg_id: str) -> list[str]:
+        """The states that were published for a request."""
+        return [m["content"]["execution_state"] for m in self.of(msg_id, "status")]
+
+    def run(self, code: str) -> Message:
+        """Runs a cell to its end; returns the reply's content."""
+        content: Message = self.finish(self.send(code))["content"]
+        return content
+
+    def text(self, code: str) -> str:
+        """What a cell prints."""
+        msg_id = self.send(code)
+        assert self.finish(msg_id)["content"]["status"] == "ok"
+        return "".join(m["content"]["text"] for m in self.of(msg_id, "stream"))

@@ -1,0 +1,166 @@
+"""A death, a restart and an interrupt as jupyter_server and a browser see them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from .client import TIMEOUT
+from .faults import FAULTS, IMPORTS
+from .server import Server, Tab
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def kernel(server: Server) -> Iterator[str]:
+    """The id of a kernel."""
+    kernel = str(server.rest("POST", "kernels", {"name": "ipymini"})["id"])
+    yield kernel
+    server.rest("DELETE", f"kernels/{kernel}")
+
+
+@pytest.fixture
+def tab(server: Server, kernel: str) -> Iterator[Tab]:
+    tab = Tab(server, kernel)
+    yield tab
+    tab.close()
+
+
+def supervisor(tab: Tab) -> int:
+    """The pid of the kernel's process."""
+    return int(tab.text("import os; print(os.getppid())"))
+
+
+def wait_state(server: Server, kernel: str, state: str) -> None:
+    """Waits until the server says that the kernel is in a state; it hears of it at about the time that the tab does."""
+    deadline = time.monotonic() + 5
+    while (told := server.rest("GET", f"kernels/{kernel}")["execution_state"]) != state:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.01)
+
+
+@pytest.mark.row("Protocol", "a crash is told in the order that JupyterLab shows best")
+@pytest.mark.parametrize("name", FAULTS)
+def test_death(server: Server, kernel: str, tab: Tab, name: str) -> None:
+    """The error arrives; the server's own restarter has seen nothing, and has nothing to do."""
+    pid = supervisor(tab)
+    since = len(server.log)
+    tab.run(IMPORTS)
+    tab.run(FAULTS[name].define())
+    cell, queued = tab.send("print('before')\ndie()"), tab.send("1")
+    begun = time.perf_counter()
+    reply = tab.finish(cell)["content"]
+    print(f"{name}: {time.perf_counter() - begun:.3f} s")
+    assert reply["ename"] == "WorkerDied"
+    assert FAULTS[name].tells(reply["evalue"], reply["execution_count"])
+    (error,) = tab.of(cell, "error")
+    assert error["content"]["evalue"] == reply["evalue"]
+    assert "".join(m["content"]["text"] for m in tab.of(cell, "stream")).startswith("before\n")
+    assert tab.finish(queued)["content"]["status"] in ("aborted", "ok")
+    assert supervisor(tab) == pid
+    wait_state(server, kernel, "idle")
+    (told,) = server.rest("GET", "kernels")
+    assert told["id"] == kernel
+    log = server.log[since:]
+    assert "Restarter" not in log, log
+    assert "restarting kernel" not in log, log
+
+
+def test_the_state_after_a_death(server: Server, kernel: str, tab: Tab) -> None:
+    """The server takes the kernel for one that has run a cell: nothing tells it to show a dialog to anybody."""
+    assert tab.run("x = 1")["status"] == "ok"
+    since = len(tab.messages)
+    cell = tab.send("import os; x = 2; os._exit(1)")
+    assert tab.finish(cell)["content"]["ename"] == "WorkerDied"
+    wait_state(server, kernel, "idle")
+    assert tab.run("assert x == 1")["status"] == "ok"
+    assert [m for m in own_statuses(tab) if m in tab.messages[since:]] == []
+
+
+def own_statuses(tab: Tab) -> list[dict[str, dict[str, str]]]:
+    """The statuses of the kernel's own life."""
+    return [
+        m for m in tab.messages if m["msg_type"] == "status" and m["parent_header"].get("msg_type") == "kernel_started"
+    ]
+
+
+def test_a_death_while_idle(server: Server, kernel: str, tab: Tab) -> None:
+    pid = supervisor(tab)
+    tab.run("import os, signal, threading, time\nthreading.Timer(0.05, os._exit, (3,)).start()")
+    while not [m for m in tab.messages if m["msg_type"] == "stream" and "exit status 3" in m["content"]["text"]]:
+        tab.take()
+    assert supervisor(tab) == pid
+    assert "Restarter" not in server.log
+
+
+def test_an_interrupt(server: Server, kernel: str, tab: Tab) -> None:
+    cell = tab.send("import time; print('begun'); time.sleep(1000)")
+    queued = tab.send("1")
+    while not tab.of(cell, "stream"):
+        tab.take()
+    wait_state(server, kernel, "busy")
+    server.rest("POST", f"kernels/{kernel}/interrupt")
+    assert tab.finish(cell)["content"]["ename"] == "KeyboardInterrupt"
+    assert tab.finish(queued)["content"]["status"] == "aborted"
+    assert tab.run("1")["status"] == "ok"
+    wait_state(server, kernel, "idle")
+
+
+def test_three_interrupts_of_a_cell_that_holds_the_gil(server: Server, kernel: str, tab: Tab) -> None:
+    pid = supervisor(tab)
+    cell = tab.send("print('begun'); sum(range(10**15))")
+    while not tab.of(cell, "stream"):
+        tab.take()
+    deadline = time.monotonic() + TIMEOUT
+    while not tab.of(cell, "execute_reply"):  # what comes too soon after the one before does not count
+        assert time.monotonic() < deadline
+        server.rest("POST", f"kernels/{kernel}/interrupt")
+        tab.take_for(0.2)
+    assert "three interrupts" in tab.finish(cell)["content"]["evalue"]
+    assert supervisor(tab) == pid
+
+
+@pytest.mark.row("Protocol", "eight restarts in a row lose no request")
+def test_eight_restarts_in_a_row_lose_no_request(server: Server, kernel: str, tab: Tab) -> None:
+    """Nor does one that comes right after the answer to the restart."""
+    for number in range(8):
+        assert tab.run("x = 1")["status"] == "ok"
+        begun = time.perf_counter()
+        told = server.rest("POST", f"kernels/{kernel}/restart")
+        assert told["id"] == kernel
+        at = time.perf_counter()
+        cells = [tab.send(f"print({number})") for _ in range(3)]
+        for cell in cells:
+            assert tab.finish(cell)["content"]["status"] == "ok"
+            assert "".join(m["content"]["text"] for m in tab.of(cell, "stream")) == f"{number}\n"
+        print(f"restart {at - begun:.2f} s, cells {time.perf_counter() - at:.2f} s")
+        assert tab.run("x")["ename"] == "NameError"
+        wait_state(server, kernel, "idle")
+    assert "Restarter" not in server.log
+
+
+def test_a_restart_of_a_kernel_that_hangs(server: Server, kernel: str, tab: Tab) -> None:
+    cell = tab.send("print('begun'); sum(range(10**15))")
+    while not tab.of(cell, "stream"):
+        tab.take()
+    server.rest("POST", f"kernels/{kernel}/restart")
+    assert tab.run("1")["status"] == "ok"
+    wait_state(server, kernel, "idle")
+
+
+def test_shutdown_over_rest(server: Server) -> None:
+    """Of a kernel of its own, with something that it has started."""
+    kernel = server.rest("POST", "kernels", {"name": "ipymini"})["id"]
+    tab = Tab(server, kernel)
+    tab.run("import subprocess; p = subprocess.Popen(['sleep', '1000'], start_new_session=True)")
+    server.rest("DELETE", f"kernels/{kernel}")
+    tab.close()
+    assert kernel not in [k["id"] for k in server.rest("GET", "kernels")]

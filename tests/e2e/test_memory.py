@@ -1,0 +1,107 @@
+"""Memory that runs short, in a control group whose files the test writes: which snapshots go, and what that costs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from .client import Client
+from .conftest import StartKernel
+from .kernels import Kernel
+from .sessions import ON, crash, run, settle, told, wait_copies
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="control groups")
+
+#: A supervisor that looks for the files of control groups in the folder that is its first argument.
+_COMMAND = """
+import sys
+from pathlib import Path
+from ipymini_supervisor import cgroup
+from ipymini_supervisor.cli import main
+cgroup._ROOT = Path(sys.argv.pop(1))
+sys.exit(main())
+"""
+#: Bytes that the control group may have; little, so that a snapshot is soon a part of it that is worth something.
+LIMIT = 64 << 20
+
+
+class Group:
+    """A control group of either version."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "memory").mkdir()
+        for name, limit in (("memory.max", LIMIT), ("memory/memory.limit_in_bytes", LIMIT)):
+            (folder / name).write_text(f"{limit}\n")
+        (folder / "memory.stat").write_text("inactive_file 0\n")
+        (folder / "memory" / "memory.stat").write_text("total_inactive_file 0\n")
+        self.use(LIMIT // 2)
+
+    def use(self, size: int) -> None:
+        """So many bytes are used."""
+        for name in ("memory.current", "memory/memory.usage_in_bytes"):
+            place = self.folder / name
+            new = place.with_name("new")
+            new.write_text(f"{size}\n")
+            new.replace(place)  # at once, because it may be read at any moment
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Group:
+    folder = tmp_path / "cgroup"
+    folder.mkdir()
+    return Group(folder)
+
+
+@pytest.fixture
+def kernel(start_kernel: StartKernel, group: Group) -> Kernel:
+    return start_kernel(env=ON, command=[sys.executable, "-c", _COMMAND, str(group.folder)])
+
+
+@pytest.fixture
+def client(kernel: Kernel) -> Client:
+    """Of a session with a snapshot that no longer shares much with the worker once `data` has been written."""
+    client = kernel.connect()
+    run(client, "import mmap, os; data = bytearray(b'x') * (30 << 20)")
+    run(client, "total = 1")
+    settle(client)
+    wait_copies(kernel)
+    return client
+
+
+def test_snapshots_go_while_the_cell_that_needs_the_memory_runs(kernel: Kernel, client: Client, group: Group) -> None:
+    """First those that are needed least, then that of the session; the cell and all that it has made are kept."""
+    group.use(LIMIT - 1)
+    cell = client.start("data[:] = b'y' * len(data); input('?')")
+    question = client.wait_question(cell)
+    wait_copies(kernel, 0)
+    client.answer(question, "")
+    assert client.finish(cell).status == "ok"
+    assert run(client, "total, bytes(data[:1])").result == "(1, b'y')"
+    said = re.findall(r"Memory runs short: .*", kernel.log)
+    assert [" that are not needed most " in line for line in said] == [True, False], said
+    assert re.search(r"the snapshot from before In\[\d\] was given up", said[1])
+
+
+def test_snapshot_of_the_session_stays_when_it_is_not_worth_much(kernel: Kernel, client: Client, group: Group) -> None:
+    """It shares with the worker what that has not written since."""
+    group.use(LIMIT - 1)
+    cell = client.start("input('?'); os._exit(1)")
+    question = client.wait_question(cell)
+    wait_copies(kernel, 1)
+    client.answer(question, "")
+    assert client.finish(cell).error == "WorkerDied"
+    assert run(client, "total, len(data)").result == f"(1, {30 << 20})"
+    assert "restarting" not in told(client.messages)
+
+
+def test_snapshots_stay_while_there_is_memory(kernel: Kernel, client: Client) -> None:
+    cell = client.execute("data[:] = b'y' * len(data)")
+    assert cell.status == "ok"
+    settle(client)
+    wait_copies(kernel)
+    crash(client)
+    assert "Memory runs short" not in kernel.log

@@ -1,0 +1,81 @@
+"""Tracebacks that are shortened: what is kept, and of which exceptions."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ipymini_worker.tracebacks import KEPT, shorten
+
+
+@pytest.fixture(autouse=True)
+def deep() -> Iterator[None]:
+    old = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    yield
+    sys.setrecursionlimit(old)
+
+
+def descend(depth: int, end: Callable[[], None]) -> None:
+    if depth:
+        descend(depth - 1, end)
+    else:
+        end()
+
+
+def fail() -> None:
+    raise ValueError("the end")
+
+
+def caught(depth: int, end: Callable[[], None] = fail) -> BaseException:
+    try:
+        descend(depth, end)
+    except (ValueError, LookupError, ExceptionGroup) as error:
+        return error
+    raise AssertionError
+
+
+def length(error: BaseException | None) -> int:
+    assert error is not None
+    return len(list(traceback.walk_tb(error.__traceback__)))
+
+
+def test_ends_are_kept() -> None:
+    error = caught(5000)
+    before = error.__traceback__
+    whole = [(frame, line) for frame, line in traceback.walk_tb(before)]
+    shorten(error)
+    assert list(traceback.walk_tb(error.__traceback__)) == whole[:KEPT] + whole[-KEPT:]
+    assert list(traceback.walk_tb(before)) == whole  # for whoever has it
+
+
+@pytest.mark.parametrize("depth", [0, 900, 2 * KEPT - 3])
+def test_what_is_not_too_long_stays_as_it_is(depth: int) -> None:
+    error = caught(depth)
+    before = error.__traceback__
+    shorten(error)
+    assert error.__traceback__ is before
+
+
+def test_exceptions_that_led_to_it_are_shortened_too() -> None:
+    def again() -> None:
+        first = caught(3000)
+        try:
+            raise first
+        except ValueError:
+            raise LookupError from caught(4000)
+
+    def group() -> None:
+        raise ExceptionGroup("several", [caught(3000), caught(10, again)])
+
+    error = caught(2000, group)
+    error.__context__ = error  # which ends, all the same
+    shorten(error)
+    assert isinstance(error, ExceptionGroup)
+    one, other = error.exceptions
+    for each in (error, one, other.__cause__, other.__context__):
+        assert length(each) == 2 * KEPT
+    shorten(None)

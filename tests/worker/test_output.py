@@ -1,0 +1,207 @@
+"""sys.stdout and its descriptor; much output; output of threads, programs and forked processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.driver import Worker
+
+
+def test_attributes_of_the_stream_are_those_of_a_text_file(worker: Worker) -> None:
+    answer = worker.good(
+        "import io, sys\no = sys.stdout\n"
+        "(o.encoding.lower(), o.fileno(), sys.stderr.fileno(), o.isatty(), o.writable(), o.readable(), o.closed,\n"
+        " o.name, o.mode, isinstance(o, io.TextIOBase), o.buffer.fileno(), o.buffer.writable(), o.newlines)"
+    )
+    assert answer.result.replace("\n", "").replace(" ", "") == (
+        "('utf-8',1,2,False,True,False,False,'<stdout>','w',True,1,True,None)"
+    )
+
+
+def test_stream_says_what_it_wrote_and_refuses_what_is_no_text(worker: Worker) -> None:
+    assert worker.good("import sys\nsys.stdout.write('äöü\\n')").result == "4"
+    assert worker.run("sys.stdout.write(b'x')").failure[0] == "TypeError"
+    assert worker.good("sys.stdout.writelines(['a', 'b'])").stdout == "ab"
+    assert worker.good("sys.stdout.write('')").stdout == ""
+
+
+def test_stream_cannot_be_closed_or_broken_by_user_code(worker: Worker) -> None:
+    worker.good("import sys\nsys.stdout.close()\nsys.stderr.close()\nsys.stdout.buffer.close()")
+    answer = worker.good(
+        "print('still')\nsys.stdout.reconfigure(line_buffering=True)\nsys.stdout.flush()\nsys.stdout.closed"
+    )
+    assert (answer.stdout, answer.result) == ("still\n", "False")
+    with_statement = "with sys.stdout as out:\n    print('inside')\nprint('after')"
+    assert worker.good(with_statement).stdout == "inside\nafter\n"
+
+
+def test_bytes_written_to_the_buffer_arrive_as_text_however_they_are_cut(worker: Worker) -> None:
+    answer = worker.good(
+        "import sys\nfor b in 'ü€\U0001f600'.encode():\n    n = sys.stdout.buffer.write(bytes([b]))\nn"
+    )
+    assert (answer.stdout, answer.result) == ("ü€\U0001f600", "1")
+    assert worker.good("sys.stdout.buffer.write(memoryview(b'abcd').cast('H'))").stdout == "abcd"
+
+
+def test_text_that_no_encoding_holds_is_printed_all_the_same(worker: Worker) -> None:
+    assert worker.good(r"print('a\ud800b')").stdout == "a\\ud800b\n"
+
+
+def test_stream_can_be_replaced_and_redirected(worker: Worker) -> None:
+    code = "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as caught:\n    print('caught')\ncaught.getvalue()"
+    answer = worker.good(code)
+    assert (answer.stdout, answer.result) == ("", r"'caught\n'")
+    assert worker.good("%%capture out\nprint('captured')").stdout == ""
+    assert worker.good("out.stdout").result == r"'captured\n'"
+
+
+def raw(worker: Worker, code: str, *texts: str) -> str:
+    """Runs a cell; returns what came on descriptor 1 when all `texts` are there."""
+    worker.raw["stdout"] = b""
+    worker.good(code)
+    worker.wait(lambda: all(text.encode() in worker.raw["stdout"] for text in texts))
+    return worker.raw["stdout"].decode()
+
+
+def test_writes_to_the_real_descriptor_arrive(worker: Worker) -> None:
+    raw(
+        worker, "import os\nn = os.write(1, b'written\\n')\nn = os.system('echo from system')", "written", "from system"
+    )
+
+
+def test_c_library_output_is_there_when_the_cell_is_over(worker: Worker) -> None:
+    assert "from C" in raw(worker, "import ctypes\nctypes.CDLL(None).puts(b'from C');", "from C\n")
+
+
+def test_stream_can_be_given_to_a_program(worker: Worker) -> None:
+    raw(
+        worker,
+        "import subprocess, sys\nsubprocess.run(['echo', 'program'], stdout=sys.stdout, stderr=sys.stderr, check=True);",
+        "program\n",
+    )
+
+
+def test_stderr_of_a_program_arrives(worker: Worker) -> None:
+    worker.good("import subprocess, sys\nsubprocess.run(['sh', '-c', 'echo oops >&2']);")
+    worker.wait(lambda: b"oops\n" in worker.raw["stderr"])
+
+
+def test_faulthandler_can_dump_to_the_stream(worker: Worker) -> None:
+    text = raw(worker, "import faulthandler, sys\nfaulthandler.dump_traceback(file=sys.stdout)", "Current thread")
+    assert "most recent call first" in text
+
+
+def test_forked_process_prints_once_and_closes_nothing(worker: Worker) -> None:
+    text = raw(
+        worker,
+        "import os, sys\nprint('before')\npid = os.fork()\n"
+        "if pid == 0:\n    print('in the child')\n    sys.stdout.flush()\n    os._exit(0)\n"
+        "_ = os.waitpid(pid, 0)",
+        "in the child\n",
+    )
+    assert text.count("in the child") == 1
+    assert "before" not in text
+    assert worker.good("print('after')").stdout == "after\n"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_process_of_multiprocessing_prints(worker: Worker, method: str) -> None:
+    worker.raw["stdout"] = b""
+    worker.good(
+        f"import multiprocessing\nctx = multiprocessing.get_context({method!r})\n"
+        f"p = ctx.Process(target=print, args=('by {method}',))\np.start()\np.join()\nassert p.exitcode == 0"
+    )
+    worker.wait(lambda: f"by {method}\n".encode() in worker.raw["stdout"])
+    assert worker.raw["stdout"].count(b"by ") == 1
+
+
+def test_forked_process_that_forgets_to_exit_does_not_answer_requests(worker: Worker) -> None:
+    worker.good("import os\nmain = os.getpid()\npid = os.fork()")
+    assert worker.good("os.getpid() == main").result == "True"
+    assert worker.good("os.waitpid(pid, 0)[0] == pid").result == "True"
+
+
+def test_many_prints_arrive_complete_and_in_order(worker: Worker) -> None:
+    assert worker.good("for i in range(20_000): print(i)").stdout == "".join(f"{i}\n" for i in range(20_000))
+
+
+def test_large_text_arrives_complete(worker: Worker) -> None:
+    answer = worker.good("print('x' * 20_000_000 + 'end')")
+    assert len(answer.stdout) == 20_000_004
+    assert answer.stdout.endswith("xend\n")
+
+
+def test_large_frame_that_is_interrupted_leaves_the_link_in_step(worker: Worker) -> None:
+    for _ in range(3):
+        request = worker.start("data = 'x' * 50_000_000\nprint('ready')\nprint(data)\nwhile True: pass")
+        worker.wait(lambda: worker.process.work.partial)  # the frame is on its way, and no more of it is read now
+        worker.interrupt()
+        answer = worker.answer(request)
+        assert answer.failure[0] == "KeyboardInterrupt"
+        assert answer.stdout.count("x") in (0, 50_000_000)  # a frame arrives whole or not at all
+        assert worker.good("'in step'").result == "'in step'"
+
+
+def test_interrupts_in_the_midst_of_many_large_frames_leave_the_link_in_step(worker: Worker) -> None:
+    for _ in range(20):
+        request = worker.start("while True: print('x' * 300_000)")
+        worker.wait(lambda request=request: any(e.request == request and e.type == "stdout" for e in worker.events))
+        worker.interrupt()
+        assert worker.answer(request).failure[0] == "KeyboardInterrupt"
+        worker.events.clear()
+        assert worker.good("'in step'").result == "'in step'"
+
+
+def test_threads_print_while_the_main_thread_prints_large_frames(worker: Worker) -> None:
+    code = (
+        "import threading\n"
+        "def talk(n):\n    for i in range(300): print(f'<{n}:{i}>', end='')\n"
+        "threads = [threading.Thread(target=talk, args=(n,)) for n in range(4)]\n"
+        "for t in threads: t.start()\n"
+        "for _ in range(10): print('x' * 1_000_000, end='')\n"
+        "for t in threads: t.join()"
+    )
+    answer = worker.good(code)
+    assert answer.stdout.count("x") == 10_000_000
+    for n in range(4):
+        places = [answer.stdout.index(f"<{n}:{i}>") for i in range(300)]
+        assert places == sorted(places)
+
+
+def test_thread_prints_into_the_cell_that_runs_when_it_has_no_other(worker: Worker) -> None:
+    worker.good("import threading\ngo, said = threading.Event(), threading.Event()\n"
+                "def talk():\n    go.wait()\n    print('from a thread')\n    said.set()\n"
+                "threading.Thread(target=talk).start()")  # fmt: skip
+    worker.good("go.set()\n_ = said.wait()")
+    worker.prints("from a thread")
+
+
+def test_exception_of_a_thread_is_shown(worker: Worker) -> None:
+    answer = worker.good("import threading\nt = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()")
+    assert "ZeroDivisionError" in answer.stderr
+
+
+def test_descriptors_of_the_link_are_out_of_the_way_of_user_code(worker: Worker) -> None:
+    assert worker.good("import os\nos.closerange(3, 100)\n'alive'").result == "'alive'"
+    assert worker.good("'on'").result == "'on'"
+
+
+def test_programs_inherit_no_socket_of_the_link(worker: Worker) -> None:
+    code = (
+        "import os, subprocess\n"
+        "script = 'for fd in /proc/self/fd/*; do readlink $fd; done; true'\n"
+        "program = subprocess.check_output(script, shell=True, close_fds=False, text=True).split()\n"
+        "own = [os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if os.path.exists(f'/dev/fd/{n}')]\n"
+        "sockets = {target for target in own if target.startswith('socket:')}\n"
+        "len(sockets) >= 2, sockets & set(program)"
+    )
+    assert worker.good(code).result == "(True, set())"
+
+
+def test_small_limit_of_descriptors_is_no_obstacle(worker: Worker) -> None:
+    code = (
+        "import resource\nold = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, old[1]))\nprint('printed')\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, old)"
+    )
+    assert worker.good(code).stdout == "printed\n"
