@@ -75,7 +75,8 @@ def test_descriptors_closed_while_nothing_runs(kernel: Kernel, client: Client) -
 def test_a_signal_from_outside(kernel: Kernel, client: Client, number: signal.Signals, busy: bool) -> None:
     """Such as that of an administrator, or of the system itself."""
     scene = Scene(kernel, client, "SIGKILL")
-    cell = client.start("print('before')\ntime.sleep(1000)") if busy else None
+    # In one line, for the text may arrive before the worker has come to the sleep.
+    cell = client.start("import time\nprint('before'); time.sleep(1000)") if busy else None
     if cell is not None:
         client.wait_text(cell, "before")
     os.kill(scene.worker.pid, number)

@@ -322,7 +322,7 @@ def test_where_there_can_be_no_thread_a_request_gets_an_error(start_kernel: Star
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))\ntry:\n    while True: fds.append(os.dup(0))\n"
         "except OSError: pass\nprint(len(fds) > 10)"
     )
-    assert other.text().startswith("True\n")  # IPython may complain of its history file
+    assert other.text().startswith("True")  # IPython may complain of its history file, even before the end of the line
     refused = client.execute("1", subshell=client.new_subshell())
     assert (refused.status, refused.reply["ename"]) == ("error", "OSError")
     client.execute("while fds: os.close(fds.pop())")
