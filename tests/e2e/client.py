@@ -63,8 +63,13 @@ class Run:
 
     @property
     def types(self) -> list[str]:
-        """The types of what was published, in order, without status and execute_input."""
-        return [m["msg_type"] for m in self.published if m["msg_type"] not in ("status", "execute_input")]
+        """The types of what was published, in order, without status and execute_input.
+
+        Text that follows text of the same stream is one: into how many messages it is divided is promised to nobody.
+        """
+        told = [m for m in self.published if m["msg_type"] not in ("status", "execute_input")]
+        stream = [m["content"]["name"] if m["msg_type"] == "stream" else None for m in told]
+        return [m["msg_type"] for i, m in enumerate(told) if not (i and stream[i] and stream[i] == stream[i - 1])]
 
     def contents(self, *types: str) -> list[Content]:
         """The contents of what was published under these types, in order."""

@@ -233,9 +233,10 @@ def test_programs_of_cells_have_signals_as_ever(client: Client) -> None:
     pipe = "yes | head -n 1; echo ${PIPESTATUS[0]}"
     code = f"import signal, subprocess\nsubprocess.run(['bash', '-c', '{pipe}'])"
     assert client.execute(code).text() == f"y\n{128 + signal.SIGPIPE}\n"
-    code = "[s.name for s in signal.Signals if signal.getsignal(s) is signal.SIG_IGN]"
+    code = "' '.join(s.name for s in signal.Signals if signal.getsignal(s) is signal.SIG_IGN)"
     plain = subprocess.run([sys.executable, "-c", f"import signal; print({code})"], capture_output=True, text=True)
-    assert client.evaluate(code) == plain.stdout.strip()
+    # Who runs the tests may have had more of them ignored, as nohup has.
+    assert {"SIGPIPE"} <= set(client.evaluate(code).strip("'").split()) <= set(plain.stdout.split())
     if sys.platform == "linux":
         ignored = int(client.execute("!grep SigIgn: /proc/self/status").text().split()[-1], 16)
         assert ignored & ~(3 << 31) == 0, hex(ignored)  # two are the C library's own
