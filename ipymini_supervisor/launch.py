@@ -76,7 +76,6 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
         from ipymini_supervisor.session import Session
         from ipymini_supervisor.settings import Settings
         from ipymini_supervisor.sockets import BindError, Sockets
-        from ipymini_supervisor.supervisor import Supervisor
 
         level = logging.getLevelNamesMapping().get(os.environ.get("IPYMINI_LOG_LEVEL", "").upper(), logging.WARNING)
         logging.basicConfig(level=level, format=_LOG_FORMAT)
@@ -90,6 +89,8 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
             sockets.bind(connection)
         except BindError as error:
             raise LaunchError(str(error)) from None
+        from ipymini_supervisor.supervisor import Supervisor  # only now: frontends connect meanwhile
+
         session = Session(connection.key, connection.signature_scheme, settings.max_message)
     except BaseException:
         process.signal(9)
@@ -102,11 +103,11 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
 
 
 def load() -> None:
-    """Imports the supervisor, while the worker imports IPython."""
+    """Imports what the sockets need, and with it the libraries, while the worker imports IPython."""
     from ipymini_supervisor.later import Lean
 
     with Lean():
-        import ipymini_supervisor.supervisor  # noqa: F401
+        import ipymini_supervisor.sockets  # noqa: F401
 
 
 def _unsigned(connection: Connection, allowed: bool) -> str | None:

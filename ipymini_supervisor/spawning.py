@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 #: Runs in the worker before anything else: takes the current folder off the path (a file of the user's must not stand
-#: in for a module of ours) and finds the one package `ipymini_worker`, wherever the supervisor is installed.
+#: in for a module of ours) and finds the one package `ipymini_worker`, wherever the supervisor is installed. The
+#: collector rests until the worker is there: what is made until then stays.
 _BOOT = """\
-import sys
+import gc, sys
+gc.disable()
 if not sys.flags.safe_path:
     del sys.path[0]
 from _frozen_importlib_external import PathFinder

@@ -68,7 +68,8 @@ def test_packages_import_nothing_by_themselves(name: str) -> None:
 
 
 def test_path_to_a_running_supervisor_loads_no_ipython_and_no_client() -> None:
-    modules = loaded("import ipymini_supervisor.__main__\nfrom ipymini_supervisor import launch\nlaunch.load()")
+    load = "import ipymini_supervisor.__main__\nfrom ipymini_supervisor import launch\nlaunch.load()"
+    modules = loaded(f"{load}\nimport ipymini_supervisor.supervisor")
     assert modules & FORBIDDEN_IN_SUPERVISOR == set()
     assert modules & NEEDLESS_IN_SUPERVISOR - loaded("pass") == set()
     assert {"zmq", "msgspec", "ipymini_supervisor"} <= modules
