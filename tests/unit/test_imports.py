@@ -14,8 +14,8 @@ FORBIDDEN_IN_SUPERVISOR = {"IPython", "traitlets", "tornado", "asyncio", "jupyte
 #: What libraries would import, or what is imported when it is needed: it would cost
 #: a fifth of the start.
 NEEDLESS_IN_SUPERVISOR = {
-    *("typing_extensions", "inspect", "dataclasses", "pickle", "random", "platform"),
-    *("psutil", "tempfile", "shutil", "subprocess", "argparse", "glob"),
+    *("typing_extensions", "dataclasses", "pickle", "random", "platform"),
+    *("psutil", "tempfile", "shutil", "subprocess", "argparse"),
 }
 FORBIDDEN_IN_WORKER = {"zmq", "ipymini_supervisor", "msgspec", "psutil", "jupyter_client", "jupyter_core", "tornado"}
 #: Modules that take events and return actions.
