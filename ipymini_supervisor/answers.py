@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from ipymini_supervisor import stack, usage
-from ipymini_supervisor.connection import CHANNELS, Connection
+from ipymini_supervisor.connection import Connection
+from ipymini_supervisor.connectionfile import CHANNELS
 from ipymini_supervisor.kernelinfo import guess_debugger, guess_versions, kernel_info
 from ipymini_supervisor.lanes import Request
 from ipymini_supervisor.lifecycle import State

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+from types import SimpleNamespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PROGRAM = "ipymini-supervisor"
 
@@ -42,12 +45,18 @@ class UsageError(Exception):
     """The command cannot be carried out as it was given; one plain sentence says why and what to do."""
 
 
-class Options(NamedTuple):
-    """What a command line that runs a kernel asks for."""
+class Options(SimpleNamespace):
+    """What a command line that runs a kernel asks for.
 
-    connection_file: str | None = None  #: as given; None: write a new one
-    python: str | None = None  #: the worker's interpreter, as given; None: the supervisor's own
-    worker_args: tuple[str, ...] = ()  #: all that is left, in order, for IPython's configuration in the worker
+    :param connection_file: as given; None: write a new one.
+    :param python: the worker's interpreter, as given; None: the supervisor's own.
+    :param worker_args: all that is left, in order, for IPython's configuration in the worker.
+    """
+
+    def __init__(
+        self, connection_file: str | None = None, python: str | None = None, worker_args: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(connection_file=connection_file, python=python, worker_args=worker_args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,7 +122,7 @@ def _install(args: Sequence[str]) -> int:
 
 
 def _run(options: Options) -> int:
-    from ipymini_supervisor.connection import ConnectionFileError, write_new
+    from ipymini_supervisor.connectionfile import ConnectionFileError, write_new
     from ipymini_supervisor.launch import LaunchError, run
 
     written = None

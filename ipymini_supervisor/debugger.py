@@ -7,9 +7,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -34,8 +32,7 @@ _DIED = "The worker has ended, and debugging with it; it can be started again."
 _ENDED = "Debugging has been ended."
 
 
-@dataclass(slots=True)
-class _Asked:
+class _Asked(msgspec.Struct):
     """What the worker has been asked, or is going to be."""
 
     command: str
@@ -240,9 +237,13 @@ class Debugger:
 
     def clean(self) -> None:
         """Removes the files of cells; only what can be no other folder's."""
+        if not self.state.dumped:
+            return
+        import tempfile
+
         folder = self.state.prefix.rstrip(os.sep)
         place, name = os.path.split(folder)
-        if not self.state.dumped or place != tempfile.gettempdir() or not re.fullmatch(r"ipykernel_\d+", name):
+        if place != tempfile.gettempdir() or not re.fullmatch(r"ipykernel_\d+", name):
             return
         self.state.dumped = False
         try:

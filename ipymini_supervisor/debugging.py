@@ -5,8 +5,9 @@ Breakpoints outlive the worker: they are kept when it dies, and are for the next
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 Content = dict[str, Any]
 
@@ -14,19 +15,18 @@ Content = dict[str, Any]
 _CELLS = 1000
 
 
-@dataclass(slots=True)
-class Debugging:
+class Debugging(msgspec.Struct):
     """The state of debugging, as `debugInfo` tells it."""
 
     available: bool = True  #: whether the worker's environment has debugpy
     started: bool = False
     prefix: str = ""  #: of the files of cells; empty as long as no worker has told it
     seed: int = 0
-    breakpoints: dict[str, list[Content]] = field(default_factory=dict)
+    breakpoints: dict[str, list[Content]] = msgspec.field(default_factory=dict)
     filters: Content | None = None  #: arguments of the last setExceptionBreakpoints
-    stopped: set[int] = field(default_factory=set)  #: DAP's numbers of threads
+    stopped: set[int] = msgspec.field(default_factory=set)  #: DAP's numbers of threads
     dumped: bool = False  #: whether there may be files of cells
-    _cells: dict[str, str] = field(default_factory=dict)
+    _cells: dict[str, str] = msgspec.field(default_factory=dict)
     _lost: bool = False  #: whether the worker that had the breakpoints is gone
 
     def hello(self, prefix: str, seed: int, *, available: bool) -> None:

@@ -125,7 +125,7 @@ class Flow:
             self._outbox.left(self._clock())
 
     def drain(self) -> None:
-        """The kernel ends: waits until everything has left, for `LINGER` seconds at the most."""
+        """The kernel ends: waits until everything has left, for `LINGER` seconds at most, and for nobody to come."""
         self._frontends.flush_text()
         self._outbox.open()
         self._waiting = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 from ipymini_supervisor.session import PROTOCOL_VERSION
@@ -60,10 +59,10 @@ def guess_versions(python: str) -> tuple[str, str]:
     own = ".".join(map(str, sys.version_info[:3]))
     if os.path.abspath(python) == os.path.abspath(sys.executable):
         return own, _ipython_in(_folders(python))
-    prefix = Path(python).parent.parent
     version = own
     try:
-        found = re.search(r"^version(?:_info)?\s*=\s*(\d+\.\d+\.\d+)", (prefix / "pyvenv.cfg").read_text(), re.M)
+        with open(os.path.join(_prefix(python), "pyvenv.cfg"), encoding="utf-8", errors="replace") as file:
+            found = re.search(r"^version(?:_info)?\s*=\s*(\d+\.\d+\.\d+)", file.read(), re.M)
         version = found[1] if found else own
     except OSError:
         pass
@@ -72,18 +71,31 @@ def guess_versions(python: str) -> tuple[str, str]:
 
 def guess_debugger(python: str) -> bool:
     """Whether the interpreter `python` has debugpy, from file names; HELLO tells the truth later."""
-    return any((folder / "debugpy").is_dir() for folder in _folders(python))
+    return any(os.path.isdir(os.path.join(folder, "debugpy")) for folder in _folders(python))
 
 
-def _folders(python: str) -> list[Path]:
+def _prefix(python: str) -> str:
+    return os.path.dirname(os.path.dirname(python))
+
+
+def _folders(python: str) -> list[str]:
     """Where an interpreter's packages are, as far as their places tell."""
     if os.path.abspath(python) == os.path.abspath(sys.executable):
-        return [Path(p) for p in sys.path if p]
-    return sorted(Path(python).parent.parent.glob("lib/python3*/site-packages"))
+        return [path for path in sys.path if path]
+    lib = os.path.join(_prefix(python), "lib")
+    return [os.path.join(lib, name, "site-packages") for name in sorted(_names(lib)) if name.startswith("python3")]
 
 
-def _ipython_in(folders: list[Path]) -> str:
+def _ipython_in(folders: list[str]) -> str:
     for folder in folders:
-        for entry in folder.glob("[iI][pP]ython-*.dist-info"):
-            return entry.name.split("-")[1].removesuffix(".dist")
+        for name in _names(folder):
+            if name.lower().startswith("ipython-") and name.endswith(".dist-info"):
+                return name.split("-")[1].removesuffix(".dist")
     return ""
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # it is not there, or is a zip file
+        return []

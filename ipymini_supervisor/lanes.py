@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from ipymini_supervisor.session import Message
 
@@ -17,8 +18,7 @@ MAIN, ASIDE = "", "aside"
 SILENT = frozenset({"comm_open", "comm_msg", "comm_close"})
 
 
-@dataclass(slots=True, eq=False)
-class Request:
+class Request(msgspec.Struct, eq=False):
     """A request that was accepted."""
 
     id: int
@@ -43,13 +43,12 @@ class Request:
         return self.message.header.msg_type
 
 
-@dataclass(slots=True, eq=False)
-class Lane:
+class Lane(msgspec.Struct, eq=False):
     """A queue, and what of it the worker has been handed."""
 
     name: str
-    queue: deque[Request] = field(default_factory=deque)
-    active: list[Request] = field(default_factory=list)
+    queue: deque[Request] = msgspec.field(default_factory=deque)
+    active: list[Request] = msgspec.field(default_factory=list)
     aborting_until: float = 0.0  #: executes that arrive before are aborted
 
     @property

@@ -1,14 +1,24 @@
-"""From a connection file to a running supervisor. The worker is started first, so that both start-ups overlap."""
+"""From a connection file to a running supervisor. The worker is started first, so that both start-ups overlap.
+
+Whatever is imported at the top of this file delays the first cell of every kernel, so it is next to nothing.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Sequence
 
-from ipymini_supervisor import connection as connections
+from ipymini_supervisor import connectionfile
 from ipymini_supervisor.limits import FEWEST, Limits
-from ipymini_supervisor.process import Process, adopt_orphans, spawn
+from ipymini_supervisor.spawning import Ends, adopt_orphans, spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ipymini_supervisor.connection import Connection
+    from ipymini_supervisor.process import Process
 
 _LOG_FORMAT = "%(asctime)s ipymini %(levelname)s: %(message)s"
 
@@ -25,48 +35,53 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
     :raises ConnectionFileError: the connection file is missing or makes no sense.
     :raises LaunchError: the interpreter or the addresses cannot be used.
     """
+    gc.disable()  # what is made until the kernel runs stays; to look through it for what does not takes a tenth of it
     path = os.path.abspath(connection_file)
-    data = connections.read(path)
+    data = connectionfile.read(path)
     interpreter = os.path.abspath(python) if python else sys.executable
     environment = dict(os.environ)
     # Descendants inherit this mark, and can be found by it when they have left the process group.
     mark = environment["IPYMINI_KERNEL_ID"] = f"{os.getpid()}-{os.urandom(8).hex()}"
 
-    def start() -> Process:
+    def start() -> tuple[int, Ends]:
         return spawn(interpreter, path, worker_args, environment)
 
     try:
-        process = start()
+        pid, ends = start()
     except OSError as error:
         raise LaunchError(
             f"The Python interpreter {interpreter} cannot be started ({error.strerror}); "
             "name another one with --python."
         ) from None
 
-    def respawn() -> Process:
-        process = start()
-        limits.give(process.pid)
-        return process
-
     limits = Limits()  # those of the worker, which runs already
     limits.change()
     adopt_orphans()  # now: the worker's first snapshot is an orphan, and needs some time to come up
+    from ipymini_supervisor.process import adopt
+
+    process = adopt(pid, ends)
+
+    def respawn() -> Process:
+        pid, ends = start()
+        limits.give(pid)
+        return adopt(pid, ends)
+
     try:
         if limits.files < FEWEST:
             raise LaunchError(f"A kernel needs {FEWEST} file descriptors and may have {limits.files} here (ulimit -n).")
-        # These imports run while the worker imports IPython.
+        load()
         import logging
 
+        from ipymini_supervisor import connection as connections
         from ipymini_supervisor.session import Session
         from ipymini_supervisor.settings import Settings
         from ipymini_supervisor.sockets import BindError, Sockets
-        from ipymini_supervisor.supervisor import Supervisor
 
         level = logging.getLevelNamesMapping().get(os.environ.get("IPYMINI_LOG_LEVEL", "").upper(), logging.WARNING)
         logging.basicConfig(level=level, format=_LOG_FORMAT)
         settings = Settings.read(os.environ)
         connection = connections.parse(data, path)
-        for warning in (connections.exposed(path), _unsigned(connection, settings.allow_unsigned)):
+        for warning in (connectionfile.exposed(path), _unsigned(connection, settings.allow_unsigned)):
             if warning is not None:
                 logging.getLogger("ipymini").warning("%s", warning)
         sockets = Sockets(settings.max_message)
@@ -74,15 +89,28 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
             sockets.bind(connection)
         except BindError as error:
             raise LaunchError(str(error)) from None
+        from ipymini_supervisor.supervisor import Supervisor  # only now: frontends connect meanwhile
+
         session = Session(connection.key, connection.signature_scheme, settings.max_message)
     except BaseException:
         process.signal(9)
         process.reap()
         raise
-    return Supervisor(connection, session, sockets, process, respawn, interpreter, mark, settings).run()
+    supervisor = Supervisor(connection, session, sockets, process, respawn, interpreter, mark, settings)
+    gc.freeze()
+    gc.enable()
+    return supervisor.run()
 
 
-def _unsigned(connection: connections.Connection, allowed: bool) -> str | None:
+def load() -> None:
+    """Imports what the sockets need, and with it the libraries, while the worker imports IPython."""
+    from ipymini_supervisor.later import Lean
+
+    with Lean():
+        import ipymini_supervisor.sockets  # noqa: F401
+
+
+def _unsigned(connection: Connection, allowed: bool) -> str | None:
     """A warning if messages are not signed, because the connection file has no key.
 
     :raises LaunchError: others than this machine could connect, and nobody has said that they may.

@@ -34,6 +34,7 @@ class Outbox:
 
     def __init__(self, opens: float = 0.0) -> None:
         self._opens = opens
+        self._welcome = WELCOME
         self.subscribers = 0
         self._queue: deque[tuple[float, int, Sequence[Part]]] = deque()  # when it came, bytes, parts
         self._bytes = 0
@@ -41,8 +42,8 @@ class Outbox:
         self._alone_since = 0.0
 
     def open(self) -> None:
-        """Nothing waits for frontends that come back any longer."""
-        self._opens = 0.0
+        """Nothing waits for frontends that come any longer."""
+        self._opens = self._welcome = 0.0
 
     @property
     def full(self) -> bool:
@@ -104,7 +105,7 @@ class Outbox:
         self._blocked_since = None
 
     def _held_until(self) -> float:
-        return max(self._queue[0][0], self._alone_since) + WELCOME
+        return max(self._queue[0][0], self._alone_since) + self._welcome
 
     def _pop(self) -> None:
         self._bytes -= self._queue.popleft()[1]

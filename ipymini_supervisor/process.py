@@ -1,8 +1,7 @@
-"""The worker as a process: spawn, signal, reap. Nothing here blocks."""
+"""The worker as a process: signal, reap; how it is spawned is in `spawning`. Nothing here blocks."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import signal
@@ -11,28 +10,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from ipymini_supervisor import spawning
 from ipymini_supervisor.link import Link
 
-#: Runs in the worker before anything else: takes the current folder off the path (a file of the user's must not stand
-#: in for a module of ours) and finds the one package `ipymini_worker`, wherever the supervisor is installed.
-_BOOT = """\
-import sys
-if not sys.flags.safe_path:
-    del sys.path[0]
-from _frozen_importlib_external import PathFinder
-class WorkerFinder:
-    folder = [sys.argv.pop(1)]
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        return PathFinder.find_spec(name, cls.folder) if name == "ipymini_worker" else None
-sys.meta_path.insert(0, WorkerFinder)
-from ipymini_worker.main import main
-main(sys.argv[1:])
-"""
-
-_FIRST_SPARE = 16  # our descriptors move above the numbers that they get in the worker
 _CHUNK = 65536
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Exit(NamedTuple):
@@ -45,13 +26,15 @@ class Exit(NamedTuple):
 class Process:
     """A spawned worker: its pid, the two sockets of the link, and the pipes that it writes to."""
 
-    def __init__(self, pid: int, work: Link, control: Link, stdout: int, stderr: int, fault: int) -> None:
+    def __init__(
+        self, pid: int, work: Link, control: Link, stdout: int, stderr: int, fault: int, watch: ExitWatch
+    ) -> None:
         self.pid = pid
         self.work = work
         self.control = control
         self._pipes = {stdout: "stdout", stderr: "stderr", fault: "fault"}
         self._reaped = False
-        self._exit = ExitWatch(pid)
+        self._exit = watch
 
     @property
     def reaped(self) -> bool:
@@ -125,37 +108,11 @@ class Process:
 
 
 def spawn(python: str, connection_file: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Process:
-    """Starts a worker.
+    """Starts a worker; see `spawning.spawn`.
 
-    :param python: absolute path of the interpreter.
-    :param connection_file: path that the worker tells to user code that asks.
-    :param arguments: IPython options.
     :raises OSError: the interpreter cannot be started.
     """
-    ends = _Ends()
-    given: list[int] = []
-    try:
-        given.extend(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_SPARE) for fd in ends.theirs)
-        actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-        actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given, 1)]  # type: ignore[misc]
-        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        argv = [python, "-c", _BOOT, folder, "3", "4", "5", connection_file, *arguments]
-        pid = os.posix_spawn(
-            python,
-            argv,
-            environment,
-            file_actions=actions,
-            setpgroup=0,
-            setsigmask=[],
-            setsigdef=[s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)],
-        )
-    except BaseException:
-        ends.close()
-        raise
-    finally:
-        for fd in given:
-            os.close(fd)
-    return ends.process(pid)
+    return adopt(*spawning.spawn(python, connection_file, arguments, environment))
 
 
 def resume(pid: int, wake: Callable[[Sequence[int]], None]) -> Process:
@@ -165,7 +122,7 @@ def resume(pid: int, wake: Callable[[Sequence[int]], None]) -> Process:
     :param wake: hands it the descriptors of stdout, stderr, work, control and fault pipe.
     :raises OSError: it has ended.
     """
-    ends = _Ends()
+    ends = spawning.Ends()
     try:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             raise ProcessLookupError(pid)
@@ -173,59 +130,23 @@ def resume(pid: int, wake: Callable[[Sequence[int]], None]) -> Process:
     except BaseException:
         ends.close()
         raise
-    return ends.process(pid)
+    ends.close_theirs()
+    return adopt(pid, ends)
 
 
-class _Ends:
-    """Both ends of a new link and of new pipes."""
+def adopt(pid: int, ends: spawning.Ends) -> Process:
+    """The process that has got the other ends of `ends`.
 
-    def __init__(self) -> None:
-        self._work, work = socket.socketpair()
-        self._control, control = socket.socketpair()
-        pipes = [os.pipe() for _ in range(3)]
-        self._sockets = (work, control)  # kept, so that they stay open
-        self._pipes = [r for r, _ in pipes]
-        #: The worker's ends of stdout, stderr, work, control and fault pipe.
-        self.theirs = (pipes[0][1], pipes[1][1], work.fileno(), control.fileno(), pipes[2][1])
-
-    def process(self, pid: int) -> Process:
-        """The process that has got `theirs`, which are closed here.
-
-        :raises OSError: it has ended.
-        """
-        self._close_theirs()
-        for fd in self._pipes:
-            os.set_blocking(fd, False)
-        try:
-            return Process(pid, Link(self._work, "work"), Link(self._control, "control"), *self._pipes)
-        except OSError:
-            self._close_ours()
-            raise
-
-    def close(self) -> None:
-        """Closes everything."""
-        self._close_theirs()
-        self._close_ours()
-
-    def _close_theirs(self) -> None:
-        for sock in self._sockets:
-            sock.close()
-        for fd in (self.theirs[0], self.theirs[1], self.theirs[4]):
-            os.close(fd)
-
-    def _close_ours(self) -> None:
-        self._work.close()
-        self._control.close()
-        for fd in self._pipes:
-            os.close(fd)
-
-
-def adopt_orphans() -> None:
-    """Makes this process the one that orphans among its descendants come to. Linux; elsewhere marks have to do."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    :raises OSError: it has ended.
+    """
+    work, control, stdout, stderr, fault = ends.ours
+    try:
+        watch = ExitWatch(pid)
+    except OSError:
+        ends.close_ours()
+        raise
+    links = Link(socket.socket(fileno=work), "work"), Link(socket.socket(fileno=control), "control")
+    return Process(pid, *links, stdout, stderr, fault, watch)
 
 
 def _signal_main_thread(pid: int, number: int) -> None:

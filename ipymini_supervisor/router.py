@@ -20,7 +20,6 @@ Events go in by method calls, actions come out as a list; whoever calls carries 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -34,15 +33,13 @@ QUESTIONS = frozenset(
 )
 
 
-@dataclass(slots=True, frozen=True)
-class Forward:
+class Forward(msgspec.Struct, frozen=True):
     """Hand a request to the worker."""
 
     request: Request
 
 
-@dataclass(slots=True, frozen=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """Send the worker's reply, or one of ours, to whoever asked."""
 
     request: Request
@@ -51,22 +48,19 @@ class Reply:
     buffers: tuple[Part, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
-class Interrupt:
+class Interrupt(msgspec.Struct, frozen=True):
     """Interrupt `request`, which is executing: SIGINT to the worker's process group if it is of the main shell."""
 
     request: Request
 
 
-@dataclass(slots=True, frozen=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """Tell the worker that a subshell is over."""
 
     subshell: str
 
 
-@dataclass(slots=True, frozen=True)
-class Nothing:
+class Nothing(msgspec.Struct, frozen=True):
     """Tell the worker, which has asked for what may come to a request, that it has been handed all there is."""
 
 
@@ -80,8 +74,7 @@ class _ExecuteOptions(msgspec.Struct):
 _options = msgspec.json.Decoder(_ExecuteOptions)
 
 
-@dataclass(slots=True)
-class Router:
+class Router(msgspec.Struct):
     """The lanes of all shells.
 
     :param patience: seconds after an error for which executes that arrive are aborted.
@@ -90,8 +83,8 @@ class Router:
     patience: float = 0.0
     ready: bool = False
     ending: bool = False
-    lanes: Lanes = field(default_factory=Lanes)
-    _statuses: Statuses = field(default_factory=Statuses)
+    lanes: Lanes = msgspec.field(default_factory=Lanes)
+    _statuses: Statuses = msgspec.field(default_factory=Statuses)
     _last: int = 0
 
     @property

@@ -10,7 +10,8 @@ from typing import Any
 import zmq
 
 from ipymini_supervisor import peers
-from ipymini_supervisor.connection import Connection, ConnectionFileError, check_folder
+from ipymini_supervisor.connection import Connection
+from ipymini_supervisor.connectionfile import ConnectionFileError, check_folder
 from ipymini_supervisor.session import LARGEST, MOST_PARTS
 
 Part = bytes | bytearray | memoryview

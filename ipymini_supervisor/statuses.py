@@ -6,26 +6,26 @@ busy; the idle of every other one comes before its busy, and when the one that h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from ipymini_supervisor.lanes import Request
 
 
-@dataclass(slots=True, frozen=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """Publish a status for a request."""
 
     request: Request
     state: Literal["busy", "idle"]
 
 
-@dataclass(slots=True)
 class Statuses:
     """What has been published of the requests that run."""
 
-    _announced: Request | None = None  # has had its busy, and not its idle
-    _unannounced: list[Request] = field(default_factory=list)  # are owed both
+    def __init__(self) -> None:
+        self._announced: Request | None = None  # has had its busy, and not its idle
+        self._unannounced: list[Request] = []  # are owed both
 
     def begun(self, request: Request) -> list[Status]:
         """A request runs: what is to be published now."""

@@ -67,6 +67,11 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
         except SystemExit:  # from traitlets, which has said why on stderr
             print("The IPython configuration could not be read; the kernel runs without it.", file=sys.stderr)
 
+    def parse_command_line(self, argv: Any = None) -> None:
+        """As the base class, which makes a parser of all that could be asked for even if nothing is."""
+        if argv:
+            super().parse_command_line(argv)
+
     def _accepted(self, arguments: Sequence[str]) -> list[str]:
         """The arguments that IPython can make sense of; others are named on stderr and left out."""
         if not arguments or self._refusal(arguments) is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -50,10 +49,10 @@ class AliasFinder:
         cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec of the alias; None for everything else."""
-        return ModuleSpec(name, _AliasLoader()) if name == ALIAS else None
+        return ModuleSpec(name, _AliasLoader()) if name == ALIAS else None  # type: ignore[arg-type]  # as good as one
 
 
-class _AliasLoader(Loader):
+class _AliasLoader:
     """Makes the module."""
 
     def create_module(self, spec: ModuleSpec) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from ipymini_worker import context
 
 
-class AfterImport(MetaPathFinder):
+class AfterImport:
     """Calls a function with a module that has just been imported, before whoever imported it sees it.
 
     :param then: the functions, by the module's name.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import gc
 import json
 import os
-import platform
 import sys
 import threading
 import traceback
@@ -115,6 +115,8 @@ class Worker:
         while self._snapshots.pristine():
             history.reopen(self._shell, new_session=True)
         history.go_on(self._shell)
+        gc.freeze()
+        gc.enable()  # it rested from before the first import on, see `ipymini_supervisor.spawning`
         with self._gate.opened():
             app.run_startup()
         self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
@@ -323,7 +325,7 @@ def _hello(lost: Sequence[str], folder: str) -> dict[str, Any]:
         "cells": folder + os.sep,
         "seed": SEED,
         "pid": os.getpid(),
-        "python": platform.python_version(),
+        "python": sys.version.partition(" ")[0],
         "ipython": IPython.__version__,
     }
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-from IPython.core.completer import ProvisionalCompleterWarning, rectify_completions
 
 from ipymini_worker import context
 from ipymini_worker.comms import WorkerCommManager
@@ -25,8 +22,6 @@ class Requests:
         self._publisher = publisher
         self._comms = comms
         self._allow_stdin = False  # what the last cell said, which holds for callbacks as well
-        # Once for all: a context of its own for each call would change the filters under the feet of other threads.
-        warnings.filterwarnings("ignore", category=ProvisionalCompleterWarning)
         self._table: Mapping[str, Callable[[Content], Content | None]] = {
             "execute_request": self.execute,
             "complete_request": self.complete,
@@ -114,6 +109,8 @@ class Requests:
     def complete(self, message: Content) -> Content:
         """Protocol: Completion, with the types that JupyterLab shows in `_jupyter_types_experimental`."""
         code, cursor = _code_and_cursor(message["content"])
+        from IPython.core.completer import rectify_completions
+
         found = list(rectify_completions(code, self._shell.Completer.completions(code, cursor)))
         start, end = (found[0].start, found[0].end) if found else (cursor, cursor)
         types = [

@@ -17,6 +17,7 @@ from traitlets import Any as AnyTrait
 
 from ipymini_worker import context
 from ipymini_worker.interrupts import Gate, ThreadGate
+from ipymini_worker.latecompleter import LateCompleter
 from ipymini_worker.loop import Loop
 
 #: Characters of a cell's printed text that are kept for magics that write notebooks.
@@ -42,7 +43,7 @@ class RequestPayloads(PayloadManager):  # type: ignore[misc]  # IPython is not t
         context.current().run.payload = []
 
 
-class Running(InteractiveShell):  # type: ignore[misc]
+class Running(LateCompleter):
     """An `InteractiveShell` on which several requests run at once."""
 
     home = AnyTrait()  # the Home of the main thread
@@ -56,7 +57,8 @@ class Running(InteractiveShell):  # type: ignore[misc]
         self.loop_runner_map = {**InteractiveShell.loop_runner_map, "asyncio": (self._run_coroutine, True)}
 
     def renew_locks(self) -> None:
-        """In a copy of the process: who held them is not here."""
+        """As the base class."""
+        super().renew_locks()
         self._numbering = threading.Lock()
 
     def init_payload(self) -> None:

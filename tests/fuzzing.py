@@ -11,7 +11,8 @@ import random
 import socket
 from collections.abc import Callable
 
-from ipymini_supervisor.connection import CHANNELS, ConnectionFileError, parse
+from ipymini_supervisor.connection import parse
+from ipymini_supervisor.connectionfile import CHANNELS, ConnectionFileError
 from ipymini_supervisor.link import Link
 from ipymini_supervisor.session import DELIMITER, MessageError, Session, is_object
 from ipymini_worker.wire import HEADER, KINDS, MAGIC, Decoder, Frame, WireError, encode

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ipymini_supervisor import launch
 from ipymini_supervisor.cli import Options, UsageError, main, parse
-from ipymini_supervisor.connection import ConnectionFileError
+from ipymini_supervisor.connectionfile import ConnectionFileError
 from ipymini_supervisor.kernelspec import build
 
 FILE_OPTIONS = (

@@ -16,14 +16,13 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipymini_supervisor.connection import (
+from ipymini_supervisor.connection import Connection, parse
+from ipymini_supervisor.connectionfile import (
     CHANNELS,
     LARGEST,
-    Connection,
     ConnectionFileError,
     check_folder,
     exposed,
-    parse,
     read,
     write_new,
 )

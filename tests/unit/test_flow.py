@@ -303,3 +303,13 @@ def test_end_does_not_wait_for_the_time_at_which_everybody_can_have_come_back(ho
     house.flow.drain()
     assert len(house.sockets.sent) == 1
     assert house.sockets.polled == []
+
+
+def test_end_does_not_wait_for_somebody_who_has_not_come(house: House) -> None:
+    house.outbox.subscribers = 0
+    house.publishes()
+    house.passes()
+    assert house.sockets.sent == []
+    house.flow.drain()
+    assert len(house.sockets.sent) == 1
+    assert house.sockets.polled == []

@@ -250,3 +250,44 @@ def test_worker_has_few_threads(fresh: Worker) -> None:
     names = eval(fresh.good("import threading\nsorted(t.name for t in threading.enumerate())").result)
     assert "MainThread" in names
     assert len(names) <= 3
+
+
+def test_what_nobody_has_asked_for_is_not_there(fresh: Worker) -> None:
+    assert fresh.good("get_ipython()._completer is None").result == "True"
+    names = {
+        "asyncio",
+        "jedi",
+        "matplotlib",
+        "debugpy",
+        "pydevd",
+        "multiprocessing",
+        "importlib.abc",
+        "pygments.lexers",
+    }
+    assert fresh.good(f"import sys\nsorted({names!r} & set(sys.modules))").result == "[]"
+
+
+def test_collector_works_from_the_first_line_of_the_user_on(start: Start, environment: dict[str, str]) -> None:
+    folder = Path(environment["IPYTHONDIR"], "profile_default", "startup")
+    folder.mkdir(parents=True)
+    (folder / "first.py").write_text("import gc\nbegan = gc.isenabled()")
+    assert start().good("began, gc.isenabled(), gc.get_freeze_count() > 1000").result == "(True, True, True)"
+
+
+def test_completer_that_comes_late_knows_who_came_before(fresh: Worker) -> None:
+    fresh.good("get_ipython().set_hook('complete_command', lambda self, event: ['spam_and_eggs'], str_key='spam')")
+    assert "spam_and_eggs" in fresh.good("get_ipython().complete('', 'spam ', 5)[1]").result
+    assert "'sys'" in fresh.good("get_ipython().complete('', 'import sy', 9)[1]").result
+
+
+def test_completer_can_be_configured_before_it_is_there(fresh: Worker) -> None:
+    fresh.good("%config")
+    assert "IPCompleter" in fresh.text("stdout")
+
+
+def test_configuration_of_the_completer_that_makes_no_sense_is_told_at_the_start(
+    start: Start, environment: dict[str, str]
+) -> None:
+    folder = profile(environment)
+    (folder / "ipython_config.py").write_text("c = get_config()\nc.IPCompleter.omit__names = 'all'\n")
+    assert "omit__names" in said(start())

@@ -1,0 +1,115 @@
+"""How a worker comes to be: its ends of the link and of the pipes, and `posix_spawn`.
+
+The first worker is spawned before anything else is done, so that its start and ours overlap. Whatever is imported up
+to then delays the first cell of every kernel; so this file takes what the standard library's `socket` and `signal`
+are made of, and not the enumerations that they make of that.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import _socket
+import fcntl
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Runs in the worker before anything else: takes the current folder off the path (a file of the user's must not stand
+#: in for a module of ours) and finds the one package `ipymini_worker`, wherever the supervisor is installed. The
+#: collector rests until the worker is there: what is made until then stays.
+_BOOT = """\
+import gc, sys
+gc.disable()
+if not sys.flags.safe_path:
+    del sys.path[0]
+from _frozen_importlib_external import PathFinder
+class WorkerFinder:
+    folder = [sys.argv.pop(1)]
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return PathFinder.find_spec(name, cls.folder) if name == "ipymini_worker" else None
+sys.meta_path.insert(0, WorkerFinder)
+from ipymini_worker.main import main
+main(sys.argv[1:])
+"""
+
+_PR_SET_CHILD_SUBREAPER = 36
+_FIRST_SPARE = 16  # our descriptors move above the numbers that they get in the worker
+
+
+class Ends:
+    """Both ends of a new link and of new pipes."""
+
+    def __init__(self) -> None:
+        work, their_work = _socket.socketpair()
+        control, their_control = _socket.socketpair()
+        pipes = [os.pipe() for _ in range(3)]
+        #: Our ends of work, control, stdout, stderr and fault pipe.
+        self.ours = (work.detach(), control.detach(), pipes[0][0], pipes[1][0], pipes[2][0])
+        #: The worker's ends of stdout, stderr, work, control and fault pipe.
+        self.theirs = (pipes[0][1], pipes[1][1], their_work.detach(), their_control.detach(), pipes[2][1])
+        for fd in self.ours[2:]:
+            os.set_blocking(fd, False)
+
+    def close(self) -> None:
+        """Closes everything."""
+        self.close_theirs()
+        self.close_ours()
+
+    def close_theirs(self) -> None:
+        """Closes the worker's ends, which it has by now."""
+        for fd in self.theirs:
+            os.close(fd)
+
+    def close_ours(self) -> None:
+        """Closes our ends."""
+        for fd in self.ours:
+            os.close(fd)
+
+
+def spawn(
+    python: str, connection_file: str, arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple[int, Ends]:
+    """Starts a worker; returns its pid, and our ends of what it was given.
+
+    :param python: absolute path of the interpreter.
+    :param connection_file: path that the worker tells to user code that asks.
+    :param arguments: IPython options.
+    :raises OSError: the interpreter cannot be started.
+    """
+    ends = Ends()
+    given: list[int] = []
+    try:
+        given.extend(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_SPARE) for fd in ends.theirs)
+        actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given, 1)]  # type: ignore[misc]
+        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        argv = [python, "-c", _BOOT, folder, "3", "4", "5", connection_file, *arguments]
+        pid = os.posix_spawn(
+            python,
+            argv,
+            environment,
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=[s for s in _signal.valid_signals() if s not in (_signal.SIGKILL, _signal.SIGSTOP)],
+        )
+    except BaseException:
+        ends.close()
+        raise
+    finally:
+        for fd in given:
+            os.close(fd)
+    ends.close_theirs()
+    return pid, ends
+
+
+def adopt_orphans() -> None:
+    """Makes this process the one that orphans among its descendants come to. Linux; elsewhere marks have to do."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
