@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ipymini_supervisor import connection as connections
 from ipymini_supervisor.limits import FEWEST, Limits
+from ipymini_supervisor.oomscore import expose
 from ipymini_supervisor.process import Process, adopt_orphans, spawn
 
 _LOG_FORMAT = "%(asctime)s ipymini %(levelname)s: %(message)s"
@@ -33,7 +34,9 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
     mark = environment["IPYMINI_KERNEL_ID"] = f"{os.getpid()}-{os.urandom(8).hex()}"
 
     def start() -> Process:
-        return spawn(interpreter, path, worker_args, environment)
+        process = spawn(interpreter, path, worker_args, environment)
+        expose(process.pid)
+        return process
 
     try:
         process = start()
@@ -48,7 +51,8 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
         limits.give(process.pid)
         return process
 
-    limits = Limits()  # those of the worker, which runs already
+    limits = Limits(os.environ)
+    limits.give(process.pid)  # which has most of them already
     limits.change()
     adopt_orphans()  # now: the worker's first snapshot is an orphan, and needs some time to come up
     try:

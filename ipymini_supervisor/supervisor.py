@@ -46,6 +46,7 @@ from ipymini_supervisor.subshells import REQUESTS as SUBSHELL_REQUESTS
 from ipymini_supervisor.subshells import Subshells
 from ipymini_supervisor.succession import Succession
 from ipymini_supervisor.timers import Timers
+from ipymini_supervisor.watch import Watch
 from ipymini_supervisor.worker import Worker
 from ipymini_worker.wire import Kind
 
@@ -100,9 +101,6 @@ class Supervisor:
         self._snapshots = Snapshots()
         cells = Cells()
         self._rollups = Rollups(sockets)
-        self._relief = Relief(
-            self._snapshots, self._rollups, self._timers, self._clock, lambda: bool(self._router.running())
-        )
         self._interrupts = Interrupts(
             self._router, self._frontends, self._timers, self._clock, settings, self._carry_out
         )
@@ -115,6 +113,19 @@ class Supervisor:
         self._signals = Signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD))
         self._launcher = watch_launcher(os.environ)
         self._guardian = Guardian(mark, os.environ)
+        self._watch = Watch(
+            self._router,
+            self._frontends,
+            Relief(self._snapshots, self._rollups, self._clock),
+            self._rollups,
+            self._timers,
+            self._clock,
+            self._carry_out,
+            lambda: self._worker,
+            settings.memory_limit,
+            lambda: self._family() - {os.getpid()} - self._snapshots.pids(),
+            self._snapshots.pids,
+        )
         self._speech = Speech(
             self._router,
             self._frontends,
@@ -129,6 +140,7 @@ class Supervisor:
             self._carry_out,
             lambda lost: self._succession.ready(lost),
             lambda: self._succession.rollback(),
+            self._watch.answered,
             self._stop,
         )
         self._ending = Ending(
@@ -273,9 +285,10 @@ class Supervisor:
         elif kind == "shutdown_request":
             self._on_shutdown(request)
         elif kind == "usage_request":
-            pids = tree.family(os.getpid()) - {self._guardian.pid}
             self._answers.usage(
-                pids, self._snapshots.pids(), lambda content: self._carry_out(self._router.answer(request, content))
+                self._family(),
+                self._snapshots.pids(),
+                lambda content: self._carry_out(self._router.answer(request, content)),
             )
         elif kind == "worker_state_request":
             self._answers.state(
@@ -314,6 +327,9 @@ class Supervisor:
 
     # -- the worker
 
+    def _family(self) -> set[int]:
+        return tree.family(os.getpid()) - {self._guardian.pid}
+
     def _forward(self, request: Request) -> None:
         message = request.message
         request.started = now()
@@ -324,7 +340,7 @@ class Supervisor:
                 self._frontends.remember(other)
         self._frontends.remember(request)
         parts = (message.header_bytes, message.parent, message.metadata, message.content, *message.buffers)
-        self._relief.watch()
+        self._watch.begin()
         if request.lane == MAIN:
             self._worker.send(Kind.REQUEST, request.id, parts)
         else:
