@@ -100,7 +100,7 @@ class Supervisor:
         self._router = Router(settings.stop_on_error_timeout)
         self._snapshots = Snapshots()
         cells = Cells()
-        self._rollups = Rollups(sockets)
+        self._rollups = Rollups(sockets, self._timers, self._clock)
         self._interrupts = Interrupts(
             self._router, self._frontends, self._timers, self._clock, settings, self._carry_out
         )

@@ -191,7 +191,9 @@ class TrueSize:
 
     def _told(self, memory: Memory | None, weights: dict[int, int]) -> None:
         self._asking = False
-        self._known = self._clock(), sum(weights.values()) if memory is None else memory.proportional, weights
+        # Where it is not known, the largest of them is sure to have what it has.
+        true = max(weights.values()) if memory is None else memory.proportional
+        self._known = self._clock(), true, weights
 
 
 def _growth(then: dict[int, int], now: dict[int, int]) -> int:

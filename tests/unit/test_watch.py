@@ -347,10 +347,11 @@ def test_it_is_asked_what_several_share_and_until_then_nothing_is_done(sizes: Si
     assert len(sizes.rollups.asked) == 1
 
 
-def test_what_is_not_known_counts_for_each(sizes: Sizes) -> None:
-    sizes.estimate(a=90, b=90)
+def test_where_it_is_not_known_the_largest_counts(sizes: Sizes) -> None:
+    sizes.estimate(a=90, b=80)
     sizes.rollups.answer(None)
-    assert sizes.estimate(a=90, b=90) == 180
+    assert sizes.estimate(a=90, b=80) == 90
+    assert sizes.estimate(a=95, b=80) == 95
 
 
 def test_process_that_is_new_is_not_known_to_have_anything_of_its_own(sizes: Sizes) -> None:
