@@ -26,6 +26,7 @@ from ipymini_supervisor.frontends import Frontends
 from ipymini_supervisor.guardian import Guardian
 from ipymini_supervisor.interrupts import Interrupts
 from ipymini_supervisor.lanes import ASIDE, MAIN, Request
+from ipymini_supervisor.ledger import KEY, Ledger
 from ipymini_supervisor.lifecycle import Event, State
 from ipymini_supervisor.outbox import SETTLE, Outbox
 from ipymini_supervisor.process import Process, watch_launcher
@@ -44,7 +45,7 @@ from ipymini_supervisor.stack import Cells
 from ipymini_supervisor.statuses import Status
 from ipymini_supervisor.subshells import REQUESTS as SUBSHELL_REQUESTS
 from ipymini_supervisor.subshells import Subshells
-from ipymini_supervisor.succession import Succession
+from ipymini_supervisor.succession import EXECUTE, Succession
 from ipymini_supervisor.timers import Timers
 from ipymini_supervisor.watch import Watch
 from ipymini_supervisor.worker import Worker
@@ -104,6 +105,7 @@ class Supervisor:
         self._interrupts = Interrupts(
             self._router, self._frontends, self._timers, self._clock, settings, self._carry_out
         )
+        self._ledger = Ledger(lambda: None if self._worker is None else self._worker.pid)
         self._subshells = Subshells(self._router, lambda: self._worker, self._carry_out)
         self._questions = Questions(self._router, lambda: self._worker, self._timers, self._clock, self._carry_out)
         self._debugger = Debugger(
@@ -249,7 +251,8 @@ class Supervisor:
                 case Status(request, state):
                     self._frontends.status(state, request)
                 case Reply(request, content, status, buffers):
-                    self._frontends.reply(request, content, status, buffers)
+                    more = {KEY: self._ledger.end(request)} if request.type == EXECUTE else None
+                    self._frontends.reply(request, content, status, buffers, more)
                 case Forward(request):
                     self._forward(request)
                 case Interrupt(request):
@@ -266,10 +269,11 @@ class Supervisor:
         request = self._router.request(channel, message)
         kind = request.type
         if kind in WORKER_REQUESTS:
+            request.queued = now()
             self._carry_out(self._router.accept(request, self._clock()))
             self._questions.watch(request)
             if self._succession.state is State.FATAL:
-                if kind == "execute_request":
+                if kind == EXECUTE:
                     self._succession.happened(Event.ASKED)
                 else:
                     self._deaths.refuse()
@@ -341,6 +345,8 @@ class Supervisor:
         self._frontends.remember(request)
         parts = (message.header_bytes, message.parent, message.metadata, message.content, *message.buffers)
         self._watch.begin()
+        if request.type == EXECUTE:
+            self._ledger.begin(request)
         if request.lane == MAIN:
             self._worker.send(Kind.REQUEST, request.id, parts)
         else:
@@ -365,6 +371,7 @@ class Supervisor:
             self._worker.bury()
         self._flow.drain()
         self._rollups.close()
+        self._ledger.close()
         self._debugger.clean()
         self._snapshots.discard()
         self._guardian.dismiss()
