@@ -11,8 +11,6 @@ from ipymini_supervisor.limits import FEWEST, Limits
 from ipymini_supervisor.oomscore import expose
 from ipymini_supervisor.process import Process, adopt_orphans, spawn
 
-_LOG_FORMAT = "%(asctime)s ipymini %(levelname)s: %(message)s"
-
 
 class LaunchError(Exception):
     """The kernel cannot start; one plain sentence says why and what to do."""
@@ -61,13 +59,13 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
         # These imports run while the worker imports IPython.
         import logging
 
+        from ipymini_supervisor import logs
         from ipymini_supervisor.session import Session
         from ipymini_supervisor.settings import Settings
         from ipymini_supervisor.sockets import BindError, Sockets
         from ipymini_supervisor.supervisor import Supervisor
 
-        level = logging.getLevelNamesMapping().get(os.environ.get("IPYMINI_LOG_LEVEL", "").upper(), logging.WARNING)
-        logging.basicConfig(level=level, format=_LOG_FORMAT)
+        logs.configure(os.environ, path)
         settings = Settings.read(os.environ)
         connection = connections.parse(data, path)
         for warning in (connections.exposed(path), _unsigned(connection, settings.allow_unsigned)):

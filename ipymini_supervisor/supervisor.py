@@ -28,6 +28,7 @@ from ipymini_supervisor.interrupts import Interrupts
 from ipymini_supervisor.lanes import ASIDE, MAIN, Request
 from ipymini_supervisor.ledger import KEY, Ledger
 from ipymini_supervisor.lifecycle import Event, State
+from ipymini_supervisor.logs import FACTS
 from ipymini_supervisor.outbox import SETTLE, Outbox
 from ipymini_supervisor.process import Process, watch_launcher
 from ipymini_supervisor.questions import Questions
@@ -181,6 +182,7 @@ class Supervisor:
     def run(self) -> int:
         """Runs until the kernel has been shut down; returns the exit status."""
         failures = 0
+        log.info("The kernel has started.", extra={FACTS: {"pid": os.getpid()}})
         try:
             while self._succession.state is not State.EXITED:
                 try:
@@ -377,3 +379,4 @@ class Supervisor:
         self._guardian.dismiss()
         self._signals.close()
         self._sockets.close()
+        log.info("The kernel has ended.")
