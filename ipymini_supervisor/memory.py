@@ -46,10 +46,11 @@ class Size(NamedTuple):
     share: float = 0.0
 
     @classmethod
-    def read(cls, text: str) -> Size:
+    def read(cls, text: str, least: int = LEAST) -> Size:
         """The size in a text such as "4G", "512M", "1.5GiB", "80%", or a number of bytes; units are powers of 1024.
 
-        :raises ValueError: it is none, or too little for any worker.
+        :param least: bytes; by default, what any worker needs.
+        :raises ValueError: it is none, or too little.
         """
         text = text.strip().upper()
         number = text.rstrip("%KMGTIB ")
@@ -64,7 +65,7 @@ class Size(NamedTuple):
         factor = _UNITS.get(unit[:1] if unit != "B" else "")
         if factor is None or (unit and unit not in ("B", unit[0], f"{unit[0]}B", f"{unit[0]}IB")):
             raise ValueError(text)
-        if not LEAST <= value * factor < 1 << 60:
+        if not least <= value * factor < 1 << 60:
             raise ValueError(text)
         return cls(size=int(value * factor))
 

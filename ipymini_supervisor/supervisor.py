@@ -28,10 +28,11 @@ from ipymini_supervisor.interrupts import Interrupts
 from ipymini_supervisor.lanes import ASIDE, MAIN, Request
 from ipymini_supervisor.ledger import KEY, Ledger
 from ipymini_supervisor.lifecycle import Event, State
-from ipymini_supervisor.logs import FACTS
+from ipymini_supervisor.logs import FACTS, kernel_id
 from ipymini_supervisor.outbox import SETTLE, Outbox
 from ipymini_supervisor.process import Process, watch_launcher
 from ipymini_supervisor.questions import Questions
+from ipymini_supervisor.recorder import Recorder
 from ipymini_supervisor.refusals import Refusals
 from ipymini_supervisor.relief import Relief
 from ipymini_supervisor.rollup import Rollups
@@ -95,6 +96,8 @@ class Supervisor:
         self._clock = time.monotonic
         self._refusals = Refusals()
         self._timers = Timers()
+        kernel, record = kernel_id(connection.path), settings.recorder
+        self._recorder = Recorder(record, settings.recorder_size, kernel, self._clock, code=settings.recorder_code)
         outbox = Outbox(self._clock() + SETTLE)
         self._frontends = Frontends(session, sockets, outbox, self._clock)
         patience = settings.slow_subscriber_timeout
@@ -128,6 +131,7 @@ class Supervisor:
             settings.memory_limit,
             lambda: self._family() - {os.getpid()} - self._snapshots.pids(),
             self._snapshots.pids,
+            self._recorder.memory,
         )
         self._speech = Speech(
             self._router,
@@ -143,6 +147,7 @@ class Supervisor:
             self._carry_out,
             lambda lost: self._succession.ready(lost),
             lambda: self._succession.rollback(),
+            self._recorder.started,
             self._watch.answered,
             self._stop,
         )
@@ -253,7 +258,9 @@ class Supervisor:
                 case Status(request, state):
                     self._frontends.status(state, request)
                 case Reply(request, content, status, buffers):
-                    more = {KEY: self._ledger.end(request)} if request.type == EXECUTE else None
+                    account = self._ledger.end(request) if request.type == EXECUTE else None
+                    self._recorder.reply(request, status, account)
+                    more = {} if account is None else {KEY: account}
                     self._frontends.reply(request, content, status, buffers, more)
                 case Forward(request):
                     self._forward(request)
@@ -269,6 +276,7 @@ class Supervisor:
 
     def _on_request(self, channel: str, message: Message) -> None:
         request = self._router.request(channel, message)
+        self._recorder.request(request)
         kind = request.type
         if kind in WORKER_REQUESTS:
             request.queued = now()
@@ -380,3 +388,4 @@ class Supervisor:
         self._signals.close()
         self._sockets.close()
         log.info("The kernel has ended.")
+        self._recorder.end()

@@ -35,6 +35,7 @@ class Watch:
     :param limit: what the user allows the kernel; None: as much as there is.
     :param family: the processes of the kernel, without the supervisor and snapshots.
     :param copies: the processes that are snapshots.
+    :param record: is told what is seen: what runs, the pool that is nearest to its end, the bytes of the kernel.
     :param pools: what the system has.
     """
 
@@ -51,6 +52,7 @@ class Watch:
         limit: Size | None,
         family: Callable[[], set[int]],
         copies: Callable[[], set[int]],
+        record: Callable[[Request, Pool, int], None],
         pools: Callable[[], list[Pool]] = cgroup.pools,
         weigh: Callable[[Collection[int]], dict[int, int]] = footprint,
     ) -> None:
@@ -63,6 +65,7 @@ class Watch:
         self._worker = worker
         self._limit = limit
         self._family = family
+        self._record = record
         self._pools = pools
         self._weigh = weigh
         self._true = TrueSize(rollups, clock, copies)
@@ -71,8 +74,6 @@ class Watch:
         self._wait = FIRST
         self._seen = 0  # the request that was looked at last
         self._sentence = ""  # what an interrupted cell is told
-        self.used = 0  #: bytes of the kernel's processes at the last look; for the record
-        self.allowed = 0  #: bytes of the pool that was nearest to its end then
 
     def begin(self) -> None:
         """The worker is handed something to do."""
@@ -106,6 +107,7 @@ class Watch:
             log.debug("Memory of %s is watched from %s on.", running[0].message.header.msg_id, memory.human(own))
         verdict = self._guard.look(self._clock(), running[0].id, pools, own, spare=self._relief.spare)
         self._wait = verdict.wait
+        self._record(running[0], max(pools, key=lambda pool: pool.used / pool.total), own)
         self._do(verdict, own, running, worker)
         self._again(verdict.wait)
 

@@ -86,6 +86,7 @@ class House:
         self.weights = {7: GIB}
         self.pools = [MACHINE]
         self.looked = 0
+        self.recorded: list[tuple[int, str, int]] = []
         self.interrupted: list[int] = []
         frontends = Frontends(Session(KEY), self.sockets, self.outbox, self.clock)  # type: ignore[arg-type]
         self.frontends = frontends
@@ -101,6 +102,7 @@ class House:
             limit,
             lambda: set(self.weights),
             lambda: {99},
+            lambda request, pool, own: self.recorded.append((request.id, pool.name, own)),
             self._look,
             lambda pids: {pid: self.weights[pid] for pid in pids},
         )
@@ -396,3 +398,12 @@ def test_copy_that_is_just_being_made_changes_nothing(house: House) -> None:
     house.weights = {7: int(3.9 * GIB)}
     house.waits(LATEST)
     assert len(house.worker.told) == 1
+
+
+def test_each_look_is_told_to_the_record_with_the_pool_that_is_nearest_to_its_end(house: House) -> None:
+    request = house.runs()
+    house.waits(LATEST)
+    house.pools = [MACHINE, Pool("/group", GIB, GIB + 1)]
+    house.waits(LATEST)
+    assert house.recorded[0] == (request.id, "IPYMINI_MEMORY_LIMIT", GIB)
+    assert house.recorded[-1] == (request.id, "/group", GIB)
