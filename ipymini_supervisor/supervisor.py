@@ -109,7 +109,7 @@ class Supervisor:
         self._interrupts = Interrupts(
             self._router, self._frontends, self._timers, self._clock, settings, self._carry_out
         )
-        self._ledger = Ledger(lambda: None if self._worker is None else self._worker.pid)
+        self._ledger = Ledger(lambda: None if self._worker is None else self._worker.pid, self._clock)
         self._subshells = Subshells(self._router, lambda: self._worker, self._carry_out)
         self._questions = Questions(self._router, lambda: self._worker, self._timers, self._clock, self._carry_out)
         self._debugger = Debugger(

@@ -7,13 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from fakes import message
+from fakes import Clock, message
 from forks import Forks, readable
 from ipymini_supervisor.lanes import Request
-from ipymini_supervisor.ledger import Ledger, Meter
+from ipymini_supervisor.ledger import SHORT, Ledger, Meter
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is known")
 NOBODY = 1 << 22
@@ -32,8 +33,14 @@ class House:
 
     def __init__(self) -> None:
         self.pid: int | None = os.getpid()
-        self.ledger = Ledger(lambda: self.pid)
+        self.clock = Clock()
+        self.ledger = Ledger(lambda: self.pid, self.clock)
         self.count = 0
+
+    def ends(self, request: Request, seconds: float = 1.0) -> dict[str, Any]:
+        """The cell has taken so long."""
+        self.clock.advance(seconds)
+        return self.ledger.end(request)
 
     def begins(self) -> Request:
         self.count += 1
@@ -57,7 +64,7 @@ def burn(seconds: float) -> None:
 
 
 def test_times_are_those_of_the_request(house: House) -> None:
-    account = house.ledger.end(house.begins())
+    account = house.ends(house.begins())
     assert account.keys() == FIELDS
     assert (account["queued"], account["started"]) == ("2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:01.000000Z")
     assert account["ended"] > account["started"]
@@ -65,7 +72,7 @@ def test_times_are_those_of_the_request(house: House) -> None:
 
 
 def test_request_that_was_never_begun_has_taken_nothing(house: House) -> None:
-    account = house.ledger.end(Request(7, "shell", message("execute_request")))
+    account = house.ends(Request(7, "shell", message("execute_request")))
     assert account | {"ended": ""} == dict.fromkeys(FIELDS) | {"ended": ""}
 
 
@@ -73,17 +80,17 @@ def test_request_that_was_never_begun_has_taken_nothing(house: House) -> None:
 def test_cpu_is_what_was_used_meanwhile(house: House) -> None:
     request = house.begins()
     burn(0.1)
-    used = house.ledger.end(request)["cpu_seconds"]
+    used = house.ends(request)["cpu_seconds"]
     assert used >= 0.1
     request = house.begins()
-    assert house.ledger.end(request)["cpu_seconds"] < used
+    assert house.ends(request)["cpu_seconds"] < used
 
 
 @linux
 def test_cpu_of_children_counts_when_they_have_been_waited_for(house: House, forks: Forks) -> None:
     request = house.begins()
     assert forks.status(forks.start(lambda: burn(0.3))) == 0
-    assert house.ledger.end(request)["cpu_seconds"] > 0.2
+    assert house.ends(request)["cpu_seconds"] > 0.2
 
 
 @linux
@@ -107,7 +114,7 @@ def test_memory_is_the_most_that_there_was_if_there_never_was_more(forks: Forks)
         os.write(let, b"x")
         assert readable(told)
         os.read(told, 1)
-        peaks.append(house.ledger.end(request)["peak_memory"])
+        peaks.append(house.ends(request)["peak_memory"])
     for fd in (told, tell, go, let):
         os.close(fd)
     house.ledger.close()
@@ -121,7 +128,7 @@ def test_process_that_has_died_tells_nothing(house: House, forks: Forks) -> None
     request = house.begins()
     os.kill(house.pid, signal.SIGKILL)
     forks.status(house.pid)
-    account = house.ledger.end(request)
+    account = house.ends(request)
     assert (account["cpu_seconds"], account["peak_memory"]) == (None, None)
 
 
@@ -130,18 +137,19 @@ def test_cell_is_not_told_what_the_next_worker_has_used(house: House, forks: For
     request = house.begins()
     house.pid = forks.start(signal.pause)
     other = house.begins()
-    assert house.ledger.end(request)["cpu_seconds"] is None
-    assert house.ledger.end(other)["cpu_seconds"] is not None
+    assert house.ends(request)["cpu_seconds"] is None
+    assert house.ends(other)["cpu_seconds"] is not None
 
 
 def test_without_a_worker_there_is_no_account(house: House) -> None:
     house.pid = None
-    assert house.ledger.end(house.begins())["cpu_seconds"] is None
+    assert house.ends(house.begins())["cpu_seconds"] is None
 
 
 def test_process_that_is_not_there_has_no_files() -> None:
     meter = Meter(NOBODY)
-    assert meter.read() == (None, 0.0, 0, 0)
+    assert meter.cpu() is None
+    assert meter.read() == (0.0, 0, 0)
     meter.close()
 
 
@@ -150,6 +158,17 @@ def test_nothing_stays_open(house: House) -> None:
         pytest.skip("/proc")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        house.ledger.end(house.begins())
+        house.ends(house.begins())
         house.ledger.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@linux
+def test_of_a_cell_that_was_over_in_a_moment_only_its_own_cpu_time_is_known(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = house.begins()
+    monkeypatch.setattr(Meter, "read", lambda self: pytest.fail("it is not worth it"))
+    account = house.ends(request, SHORT / 2)
+    assert account["cpu_seconds"] >= 0
+    assert account["peak_memory"] is None
