@@ -18,9 +18,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 
 #: Room for a worker, and for cells to grow in while the supervisor looks now and then.
 LIMIT = {"IPYMINI_MEMORY_LIMIT": "400M"}
-#: Adds a megabyte each time, and gives the supervisor time to see it.
+#: Adds a megabyte each time; near the limit slowly enough for a supervisor on a busy machine.
 LEAK = (
-    "import time\ndata = []\ndef leak():\n    while True:\n        data.append(bytearray(1 << 20)); time.sleep(0.002)\n"
+    "import time\ndata = []\ndef leak():\n    while True:\n"
+    "        data.append(bytearray(1 << 20)); time.sleep(0.01 if len(data) > 200 else 0)\n"
 )
 #: Does so whatever anybody says.
 STUBBORN = "while True:\n    try:\n        leak()\n    except KeyboardInterrupt:\n        print('no')\n"
@@ -64,10 +65,10 @@ def test_worker_that_does_not_answer_is_ended_all_the_same(start_kernel: StartKe
 
 def test_memory_of_what_a_cell_starts_counts(start_kernel: StartKernel) -> None:
     client = start_kernel(env=LIMIT).connect()
-    code = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; data = []\\nwhile True: data.append(bytearray(1 << 19)); time.sleep(0.002)'])"
-    cell = client.execute(code)
-    assert cell.error == "KeyboardInterrupt"
-    assert re.fullmatch(SOFT, cell.reply["evalue"])
+    child = "data = []\nwhile True: data.append(bytearray(1 << 19))"
+    cell = client.execute(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])")
+    assert cell.status == "error"
+    assert re.fullmatch(f"{SOFT}|{HARD.format(1)}", cell.reply["evalue"])  # it may be too fast to be interrupted
 
 
 def test_what_forked_processes_share_counts_once(start_kernel: StartKernel) -> None:

@@ -32,13 +32,19 @@ class Slotted:
     __slots__ = ("data",)
 
 
+#: The methods of the user's that were called.
+called: list[str] = []
+
+
 class Hostile:
-    """Whatever is asked of it raises, or would never return."""
+    """Whatever is asked of it is noted, raises, or would never return."""
 
     def __getattribute__(self, name: str) -> Any:
+        called.append(name)
         raise AssertionError(name)
 
     def _refuse(self, *args: Any) -> Any:
+        called.append("a method")
         raise AssertionError
 
     __len__ = __iter__ = __repr__ = __sizeof__ = __eq__ = __hash__ = _refuse  # type: ignore[assignment]
@@ -48,6 +54,7 @@ class HostileList(list[Any]):
     """A list whose methods are the user's."""
 
     def _refuse(self, *args: Any) -> Any:
+        called.append("a method of the list")
         raise AssertionError
 
     __len__ = __iter__ = __getitem__ = __sizeof__ = _refuse  # type: ignore[assignment]
@@ -90,8 +97,10 @@ def test_what_refers_to_itself_has_an_end() -> None:
 
 
 def test_nothing_of_the_users_is_called() -> None:
-    namespace = {"value": Hostile(), "values": [Hostile()] * 2, "data": bytearray(2 * MIB)}
+    called.clear()
+    namespace = {"value": Hostile(), "values": HostileList([Hostile()] * 2), "data": bytearray(2 * MIB)}
     assert sizes(**namespace) == pytest.approx({"data": 2}, rel=0.01)
+    assert called == []
 
 
 def test_work_has_an_end() -> None:

@@ -198,6 +198,13 @@ def test_kernel_does_not_answer_for_what_others_take(name: str, own: list[float]
     assert house.wait == HELPLESS
 
 
+def test_kernel_that_hardly_uses_the_pool_does_not_answer_for_it() -> None:
+    house = House()
+    assert house.look(0.7, 0.02) is Deed.NOTHING
+    assert house.look(0.9, 0.09, seconds=10) is Deed.NOTHING
+    assert house.look(0.9, 0.11, seconds=10) is Deed.ASK
+
+
 def test_kernel_with_a_part_in_it_answers() -> None:
     house = House()
     assert house.look(0.5, 0.1) is Deed.NOTHING
