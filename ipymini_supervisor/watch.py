@@ -105,10 +105,13 @@ class Watch:
         if running[0].id != self._seen:
             self._seen = running[0].id
             log.debug("Memory of %s is watched from %s on.", running[0].message.header.msg_id, memory.human(own))
+        asking = self._guard.asking
         verdict = self._guard.look(self._clock(), running[0].id, pools, own, spare=self._relief.spare)
         self._wait = verdict.wait
         self._record(running[0], max(pools, key=lambda pool: pool.used / pool.total), own)
         self._do(verdict, own, running, worker)
+        if asking and verdict.deed is Deed.NOTHING and not self._guard.asking:
+            worker.send_control(Kind.MEMORY, running[0].id, (b"",))
         self._again(verdict.wait)
 
     def _do(self, verdict: Verdict, own: int, running: list[Request], worker: Worker) -> None:

@@ -255,11 +255,13 @@ class Worker:
 
     def _tell_largest(self, frame: Frame) -> None:
         context.active().run.why = bytes(frame.parts[0]).decode()
+        if not frame.parts[0]:
+            return
         try:
             from ipymini_worker import largest
 
             found = largest.table(self._shell.user_ns)
-        except Exception as error:  # what is looked at changes, and may be of the user's making
+        except BaseException as error:  # what is looked at changes, and may be of the user's making
             found = f"Its variables cannot be shown ({type(error).__name__})."
         self._control_link.send(Kind.LARGEST, frame.request, (found.encode("utf-8", "backslashreplace"),))
 

@@ -74,7 +74,8 @@ class Kind(enum.IntEnum):
     ASIDE = 10  #: a REQUEST for another thread than the main one: name of a subshell, or nothing for a question that is
     #: answered while the main thread is busy; then as REQUEST
     DEBUG = 11  #: content of a debug_request, a DAP request in JSON; the request id is a number of the supervisor's
-    MEMORY = 13  #: memory runs short, and the request is going to be interrupted: the sentence that says so, in UTF-8
+    MEMORY = 13  #: memory runs short, and the request is going to be interrupted: the sentence that says so, in UTF-8;
+    #: nothing if it is not going to be after all
     NOTHING = 8  #: the answer to MORE, behind the requests that may come to the active one
     HELLO = 16  #: JSON object: wire version, pid, versions; the worker takes requests from now on
     STARTED = 17  #: prompt number in decimal digits; the request is executing, and an interrupt will reach it

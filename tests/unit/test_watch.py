@@ -232,6 +232,16 @@ def test_it_is_interrupted_also_when_the_worker_does_not_answer(house: House) ->
     assert house.said() == {}
 
 
+def test_worker_is_told_when_its_cell_is_not_interrupted_after_all(house: House) -> None:
+    """Or the next interrupt would be said to be one for memory."""
+    request = asked(house)
+    house.weights = {7: GIB}
+    house.waits(ASK)
+    assert house.worker.told[1:] == [(Kind.MEMORY, request.id, "")]
+    house.watch.answered(TABLE)
+    assert house.interrupted == []
+
+
 def test_answer_that_comes_after_the_cell_interrupts_nothing(house: House) -> None:
     house.router.worker_replied(asked(house).id, b"{}")
     house.watch.answered(TABLE)
