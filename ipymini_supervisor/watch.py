@@ -171,7 +171,7 @@ class TrueSize:
         self._known: tuple[float, int, dict[int, int]] | None = None  # when, what it was, what it was at the most
 
     def estimate(self, weights: dict[int, int], allowed: int) -> int | None:
-        """Bytes of some processes together; None as long as the system counts.
+        """Bytes of some processes together; None as long as the system counts, unless one has all that is allowed.
 
         :param weights: what each has, by pid, with what it may share with the others.
         """
@@ -182,10 +182,11 @@ class TrueSize:
         if not self._asking and self._old(weights, allowed):
             self._asking = True
             self._rollups.ask(weights.keys() | self._copies(), lambda memory: self._told(memory, weights))
+        least = max(weights.values())
         if self._known is None:
-            return None
+            return least if least >= allowed else None
         _, true, then = self._known
-        return min(most, true + _growth(then, weights))
+        return max(least, min(most, true + _growth(then, weights)))
 
     def _old(self, weights: dict[int, int], allowed: int) -> bool:
         if self._known is None:

@@ -26,7 +26,7 @@ LEAK = (
 #: Does so whatever anybody says.
 STUBBORN = "while True:\n    try:\n        leak()\n    except KeyboardInterrupt:\n        print('no')\n"
 SOFT = r"The cell was interrupted, because the kernel uses \d+ MiB of 400 MiB allowed \(IPYMINI_MEMORY_LIMIT\)\."
-HARD = r"The worker was killed in cell \[{}\], because it used \d+ MiB of 400 MiB allowed \(IPYMINI_MEMORY_LIMIT\)\."
+HARD = r"The worker was killed in cell \[{}\], because it used [\d.,]+ [MG]iB of 400 MiB allowed \(IPYMINI_MEMORY_LIMIT\)\."
 
 
 def test_leak_is_interrupted_and_the_largest_variables_are_shown(start_kernel: StartKernel) -> None:

@@ -118,8 +118,8 @@ def test_memory_is_the_most_that_there_was_if_there_never_was_more(forks: Forks)
     for fd in (told, tell, go, let):
         os.close(fd)
     house.ledger.close()
-    assert peaks[0] > 64 << 20
-    assert 1 << 20 < peaks[1] < 64 << 20
+    # The child begins with what the test process has.
+    assert 1 << 20 < peaks[1] < peaks[0] - (48 << 20)
 
 
 @linux

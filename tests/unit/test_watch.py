@@ -359,6 +359,12 @@ def test_it_is_asked_what_several_share_and_until_then_nothing_is_done(sizes: Si
     assert len(sizes.rollups.asked) == 1
 
 
+def test_one_that_has_it_all_is_not_waited_for(sizes: Sizes) -> None:
+    assert sizes.estimate(a=100, b=10) == 100
+    sizes.rollups.answer(60)
+    assert sizes.estimate(a=30, c=105) == 105
+
+
 def test_where_it_is_not_known_the_largest_counts(sizes: Sizes) -> None:
     sizes.estimate(a=90, b=80)
     sizes.rollups.answer(None)
