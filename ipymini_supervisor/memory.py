@@ -132,7 +132,7 @@ class Guard:
         self._base: dict[str, int] = {}  # used at the first look at the cell, by pool
         self._own_base = 0  # the least that the kernel had since
         self._last: dict[str, int] = {}  # used at the last look
-        self._when = 0.0  # of the last look
+        self._when = 0.0  # the last look was begun
 
     @property
     def asking(self) -> bool:
@@ -143,9 +143,11 @@ class Guard:
         """The worker has named its largest variables; the cell is interrupted."""
         self._phase = _Phase.INTERRUPTED
 
-    def look(self, now: float, cell: int, pools: Sequence[Pool], own: int, *, spare: bool) -> Verdict:
+    def look(self, began: float, now: float, cell: int, pools: Sequence[Pool], own: int, *, spare: bool) -> Verdict:
         """Judges what is seen.
 
+        :param began: when it was begun to look; on a busy machine that may be a while ago, and no growth is as fast
+            as it seems.
         :param cell: a number that is another one for each cell.
         :param own: bytes that the kernel's processes have.
         :param spare: whether there are snapshots that can be given up.
@@ -153,11 +155,11 @@ class Guard:
         if cell != self._cell:
             self._cell, self._phase, self._base, self._own_base = cell, _Phase.CALM, {}, own
         self._own_base = min(self._own_base, own)  # a copy that has just been made may have counted as well
-        seconds, self._when = now - self._when, now
+        seconds, self._when = max(SOONEST, now - self._when), began
         deed, cause, wait = Deed.NOTHING, None, LATEST
         for pool in pools:
             base = self._base.setdefault(pool.name, pool.used)
-            rate = max(0.0, (pool.used - self._last.get(pool.name, pool.used)) / seconds) if seconds > 0 else 0.0
+            rate = max(0.0, (pool.used - self._last.get(pool.name, pool.used)) / seconds)
             self._last[pool.name] = pool.used
             marks = _marks(pool, base)
             helpless = pool.used >= marks.soft and not self._has_part(pool, base, own)

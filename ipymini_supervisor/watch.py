@@ -88,6 +88,7 @@ class Watch:
         running, worker = self._router.running(), self._worker()
         if not running or worker is None:
             return
+        began = self._clock()
         weights = self._weigh(self._family())
         own = sum(weights.values())
         pools = self._pools()
@@ -106,7 +107,7 @@ class Watch:
             self._seen = running[0].id
             log.debug("Memory of %s is watched from %s on.", running[0].message.header.msg_id, memory.human(own))
         asking = self._guard.asking
-        verdict = self._guard.look(self._clock(), running[0].id, pools, own, spare=self._relief.spare)
+        verdict = self._guard.look(began, self._clock(), running[0].id, pools, own, spare=self._relief.spare)
         self._wait = verdict.wait
         self._record(running[0], max(pools, key=lambda pool: pool.used / pool.total), own)
         self._do(verdict, own, running, worker)

@@ -100,7 +100,7 @@ class House:
         self.now += seconds
         pool = Pool(self.name, int(share * self.total), self.total)
         mine = share if own is None else own
-        verdict = self.guard.look(self.now, self.cell, [pool], int(mine * self.total), spare=self.spare)
+        verdict = self.guard.look(self.now, self.now, self.cell, [pool], int(mine * self.total), spare=self.spare)
         self.wait = verdict.wait
         assert (verdict.pool is None) == (verdict.deed is Deed.NOTHING)
         assert SOONEST <= verdict.wait <= LATEST
@@ -235,6 +235,21 @@ def test_who_would_be_too_late_at_the_next_look_is_not_waited_for() -> None:
     house.look(0.5)
     house.look(0.84, seconds=10)
     assert house.look(0.93, seconds=0.02) is Deed.ASK
+
+
+def test_look_that_took_long_makes_no_growth_faster_than_it_is() -> None:
+    """What was seen in the end of it is not from its beginning."""
+    guard, total = Guard(), 512 * MIB
+
+    def look(began: float, now: float, share: float) -> Deed:
+        pool = Pool(GROUP, int(share * total), total)
+        return guard.look(began, now, 1, [pool], pool.used, spare=False).deed
+
+    look(0.0, 0.0, 0.5)
+    assert look(1.0, 1.1, 0.8) is Deed.NOTHING
+    assert look(1.02, 1.12, 0.88) is Deed.ASK
+    assert look(1.14, 1.14, 0.94) is Deed.INTERRUPT
+    assert look(1.16, 1.16, 0.949) is Deed.NOTHING
 
 
 def test_nearer_and_faster_means_sooner(house: House) -> None:
