@@ -1,76 +1,25 @@
-"""What the control group says about memory. Linux; elsewhere nothing is known."""
+"""What the system says about memory: the control groups that we are in, and the machine. Linux; elsewhere nothing is
+known.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-_ROOT = Path("/sys/fs/cgroup")
+from ipymini_supervisor.memory import Pool
+
+_PROC, _ROOT = Path("/proc"), Path("/sys/fs/cgroup")
+#: Of a pool that is used less than this no more is read: what it keeps of files makes no difference.
+_ENOUGH = 0.75
 
 
 def oom_kills() -> int | None:
     """How many processes the system has killed for memory in our cgroup so far; None where that is not counted."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        path = path.lstrip("/")
-        if not controllers:  # version 2
-            found = _count(_ROOT / path / "memory.events", _ROOT / "memory.events")
-        elif "memory" in controllers.split(","):
-            found = _count(_ROOT / "memory" / path / "memory.oom_control", _ROOT / "memory" / "memory.oom_control")
-        else:
-            continue
-        if found is not None:
-            return found
-    return None
-
-
-def room() -> tuple[int, int]:
-    """Free and total bytes of memory, where there is the least: in our control group, or in the machine; zeros where
-    that is not known.
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text()
-        own = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return 0, 0
-    found = {name: 1024 * int(size) for name, size in re.findall(r"^(MemTotal|MemAvailable): +(\d+) kB$", lines, re.M)}
-    least = found.get("MemAvailable", 0), found.get("MemTotal", 0)
-    for line in own:
-        _, controllers, path = line.split(":", 2)
-        path = path.lstrip("/")
-        if not controllers:
-            files, cache = ("memory.current", "memory.max"), "inactive_file"
-            folders = (_ROOT / path, _ROOT)
-        elif "memory" in controllers.split(","):
-            files, cache = ("memory.usage_in_bytes", "memory.limit_in_bytes"), "total_inactive_file"
-            folders = (_ROOT / "memory" / path, _ROOT / "memory")
-        else:
-            continue
-        for folder in folders:
-            limited = _limited(folder, *files, cache)
-            if limited is not None and limited[1] <= least[1]:
-                least = min(least, limited)
-    return least
-
-
-def _limited(folder: Path, used: str, limit: str, cache: str) -> tuple[int, int] | None:
-    """Free and total bytes in a control group; what it keeps of files that nobody uses counts as free."""
-    try:
-        total = int((folder / limit).read_text())
-        taken = int((folder / used).read_text())
-        match = re.search(rf"^{cache} (\d+)$", (folder / "memory.stat").read_text(), re.M)
-    except (OSError, ValueError):  # not there, or "max"
-        return None
-    return max(0, total - taken + (int(match[1]) if match else 0)), total
-
-
-def _count(*files: Path) -> int | None:
-    """The counter in the first file that has it; in a container our own path may not be visible, but the root is."""
-    for file in files:
+    for version, folder in _groups():
+        # In a container our own path may not be visible, but the root is.
+        file = folder / ("memory.events" if version == 2 else "memory.oom_control")
         try:
             match = re.search(r"^oom_kill (\d+)$", file.read_text(), re.M)
         except OSError:
@@ -78,3 +27,67 @@ def _count(*files: Path) -> int | None:
         if match:
             return int(match[1])
     return None
+
+
+def pools() -> list[Pool]:
+    """The machine, and all control groups with a limit below its memory, from our own one upwards.
+
+    What is kept of files counts as free: the system takes it back when it needs it. So does free swap space.
+    """
+    machine = _machine()
+    if machine is None:
+        return []
+    found = [machine]
+    for version, folder in _groups():
+        pool = _pool(version, folder)
+        if pool is not None and pool.total <= machine.total:
+            found.append(pool)
+    return found
+
+
+def _groups() -> Iterator[tuple[int, Path]]:
+    """Version and folder of the control groups that may count our memory: ours, those above it, the root."""
+    try:
+        lines = (_PROC / "self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            version, root = 2, _ROOT
+        elif "memory" in controllers.split(","):
+            version, root = 1, _ROOT / "memory"
+        else:
+            continue
+        own = Path(path.lstrip("/"))
+        if ".." not in own.parts:  # else it is above what the container shows us
+            yield from ((version, root / above) for above in (own, *own.parents) if above != Path("."))
+        yield version, root
+
+
+def _machine() -> Pool | None:
+    try:
+        text = (_PROC / "meminfo").read_text()
+    except OSError:
+        return None
+    wanted = "MemTotal|MemAvailable|SwapTotal|SwapFree"
+    found = {name: 1024 * int(size) for name, size in re.findall(rf"^({wanted}): +(\d+) kB$", text, re.M)}
+    total = found.get("MemTotal", 0) + found.get("SwapTotal", 0)
+    free = found.get("MemAvailable", 0) + found.get("SwapFree", 0)
+    return Pool("machine", total - min(free, total), total) if total and "MemAvailable" in found else None
+
+
+def _pool(version: int, folder: Path) -> Pool | None:
+    if version == 2:
+        used, limit, files = "memory.current", "memory.max", "inactive_file|active_file"
+    else:
+        used, limit, files = "memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file|total_active_file"
+    try:
+        total = int((folder / limit).read_text())
+        taken = int((folder / used).read_text())
+        if taken > _ENOUGH * total:
+            stat = (folder / "memory.stat").read_text()
+            taken -= sum(map(int, re.findall(rf"^(?:{files}) (\d+)$", stat, re.M)))
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+    return Pool(str(folder), max(0, taken), total) if total > 0 else None

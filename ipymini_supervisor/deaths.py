@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ipymini_supervisor import obituary
 from ipymini_supervisor.frontends import Frontends
 from ipymini_supervisor.lanes import Request
+from ipymini_supervisor.logs import FACTS
 from ipymini_supervisor.obituary import Death
 from ipymini_supervisor.router import Action, Router
 from ipymini_supervisor.snapshots import Snapshot
@@ -66,7 +66,7 @@ class Deaths:
             if self._rolled:
                 self._tell_rolled(death, " ".join([f"Rolled back to {self._back}", *lost]))
                 return
-        log.error("%s %s", obituary.sentence(death), json.dumps(obituary.record(death)))
+        log.error("%s", obituary.sentence(death), extra={FACTS: obituary.record(death)})
         self._tell(death)
 
     def _tell(self, death: Death) -> None:

@@ -134,14 +134,23 @@ class Frontends:
                 self._add("stream", {"name": name, "text": text}, parent)
 
     def reply(
-        self, request: Request, content: Part | dict[str, Any], status: str, buffers: Sequence[Part] = ()
+        self,
+        request: Request,
+        content: Part | dict[str, Any],
+        status: str,
+        buffers: Sequence[Part] = (),
+        more: dict[str, Any] | None = None,
     ) -> None:
-        """Sends the reply to whoever made the request, and to nobody else."""
+        """Sends the reply to whoever made the request, and to nobody else.
+
+        :param more: metadata besides ipykernel's.
+        """
         metadata = {
             "started": request.started,
             "dependencies_met": True,
             "engine": self._session.id,
             "status": status,
+            **(more or {}),
         }
         message = request.message
         parts = self._session.pack(

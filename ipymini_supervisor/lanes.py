@@ -25,6 +25,7 @@ class Request(msgspec.Struct, eq=False):
     channel: str
     message: Message
     lane: str = MAIN
+    queued: str = ""  #: when it came, ISO 8601
     started: str = ""  #: when it was handed to the worker, ISO 8601
     executing: bool = False  #: the worker has said STARTED
     cell: int = 0  #: the prompt number that it executes under

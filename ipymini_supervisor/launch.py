@@ -11,6 +11,7 @@ import sys
 
 from ipymini_supervisor import connectionfile
 from ipymini_supervisor.limits import FEWEST, Limits
+from ipymini_supervisor.oomscore import expose
 from ipymini_supervisor.spawning import Ends, adopt_orphans, spawn
 
 TYPE_CHECKING = False
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from ipymini_supervisor.connection import Connection
     from ipymini_supervisor.process import Process
-
-_LOG_FORMAT = "%(asctime)s ipymini %(levelname)s: %(message)s"
 
 
 class LaunchError(Exception):
@@ -44,7 +43,9 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
     mark = environment["IPYMINI_KERNEL_ID"] = f"{os.getpid()}-{os.urandom(8).hex()}"
 
     def start() -> tuple[int, Ends]:
-        return spawn(interpreter, path, worker_args, environment)
+        pid, ends = spawn(interpreter, path, worker_args, environment)
+        expose(pid)
+        return pid, ends
 
     try:
         pid, ends = start()
@@ -54,7 +55,8 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
             "name another one with --python."
         ) from None
 
-    limits = Limits()  # those of the worker, which runs already
+    limits = Limits(os.environ)
+    limits.give(pid)  # which has most of them already
     limits.change()
     adopt_orphans()  # now: the worker's first snapshot is an orphan, and needs some time to come up
     from ipymini_supervisor.process import adopt
@@ -73,12 +75,12 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
         import logging
 
         from ipymini_supervisor import connection as connections
+        from ipymini_supervisor import logs
         from ipymini_supervisor.session import Session
         from ipymini_supervisor.settings import Settings
         from ipymini_supervisor.sockets import BindError, Sockets
 
-        level = logging.getLevelNamesMapping().get(os.environ.get("IPYMINI_LOG_LEVEL", "").upper(), logging.WARNING)
-        logging.basicConfig(level=level, format=_LOG_FORMAT)
+        logs.configure(os.environ, path)
         settings = Settings.read(os.environ)
         connection = connections.parse(data, path)
         for warning in (connectionfile.exposed(path), _unsigned(connection, settings.allow_unsigned)):

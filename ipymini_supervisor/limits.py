@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The variable that says how much memory of its own one process of the worker may ask for.
+CAP = "IPYMINI_MEMORY_CAP"
 _PR_SET_DUMPABLE = 4
 #: Descriptors from which on more of them are of no use: memory runs out before.
 _FILES = 1 << 16
@@ -16,11 +22,23 @@ FEWEST = 64
 
 
 class Limits:
-    """Those that the worker is to have: the ones that we were started with."""
+    """Those that the worker is to have: the ones that we were started with, and a cap on its memory.
 
-    def __init__(self) -> None:
+    :param environment: where that is found, in `CAP`. One that makes no sense is none, and `settings` says so.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
         import resource
 
+        self._data = 0
+        if text := environment.get(CAP):
+            from ipymini_supervisor import cgroup
+            from ipymini_supervisor.memory import Size
+
+            try:
+                self._data = Size.read(text).of(min((pool.total for pool in cgroup.pools()), default=0))
+            except ValueError:
+                pass
         self._core = resource.getrlimit(resource.RLIMIT_CORE)
         self._files = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -61,7 +79,12 @@ class Limits:
             return
         import resource
 
-        for kind, limits in ((resource.RLIMIT_CORE, self._core), (resource.RLIMIT_NOFILE, self._files)):
+        given = {resource.RLIMIT_CORE: self._core, resource.RLIMIT_NOFILE: self._files}
+        if self._data:
+            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            most = self._data if hard == resource.RLIM_INFINITY else min(self._data, hard)
+            given[resource.RLIMIT_DATA] = most, hard
+        for kind, limits in given.items():
             try:
                 resource.prlimit(pid, kind, limits)
             except (ValueError, OSError):  # it has ended already

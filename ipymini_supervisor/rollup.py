@@ -12,7 +12,10 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ipymini_supervisor.sockets import Sockets
+from ipymini_supervisor.timers import Timer, Timers
 
+#: Seconds after which the answer is not waited for: a process may be in a state in which it cannot be looked at.
+LATE = 2.0
 _READER = "/bin/cat"
 
 
@@ -26,9 +29,11 @@ class Memory(NamedTuple):
 class Rollups:
     """Asks for the memory of processes, without waiting for the answer."""
 
-    def __init__(self, sockets: Sockets) -> None:
+    def __init__(self, sockets: Sockets, timers: Timers, clock: Callable[[], float]) -> None:
         self._sockets = sockets
-        self._pending: dict[int, tuple[bytes, Callable[[Memory | None], None]]] = {}
+        self._timers = timers
+        self._clock = clock
+        self._pending: dict[int, tuple[bytes, Callable[[Memory | None], None], Timer]] = {}
 
     def ask(self, pids: Collection[int], done: Callable[[Memory | None], None]) -> None:
         """Calls `done` with the memory of those of `pids` that there still are; with None if it is not known."""
@@ -56,22 +61,28 @@ class Rollups:
         finally:
             os.close(writing)
         os.set_blocking(reading, False)
-        self._pending[reading] = (_own() if os.getpid() in pids else b"", done)
+        late = self._timers.at(self._clock() + LATE, lambda: self._late(reading))
+        self._pending[reading] = (_own() if os.getpid() in pids else b"", done, late)
         self._sockets.watch(reading)
 
     def handle(self, ready: set[str | int]) -> None:
         """Takes what has been answered."""
         for fd in [fd for fd in self._pending if fd in ready]:
-            text, done = self._pending[fd]
+            text, done, late = self._pending[fd]
             try:
                 data = os.read(fd, 65536)
             except BlockingIOError:
                 continue
             if data:
-                self._pending[fd] = (text + data, done)
+                self._pending[fd] = (text + data, done, late)
                 continue
             self._close(fd)
             done(parse(text) if text else None)
+
+    def _late(self, fd: int) -> None:
+        done = self._pending[fd][1]
+        self._close(fd)
+        done(None)
 
     def close(self) -> None:
         """Nobody waits for an answer any longer."""
@@ -79,7 +90,7 @@ class Rollups:
             self._close(fd)
 
     def _close(self, fd: int) -> None:
-        del self._pending[fd]
+        self._pending.pop(fd)[2].cancel()
         self._sockets.ignore(fd)
         os.close(fd)
 

@@ -10,13 +10,10 @@ import os
 import socket
 from collections.abc import Sequence
 
-from ipymini_supervisor import process
+from ipymini_supervisor import oomscore, process
 from ipymini_supervisor.process import Process
 
 log = logging.getLogger("ipymini")
-
-#: The score that makes the system end a process before all others when memory runs out (`man proc`).
-_FIRST = "1000"
 
 
 class Snapshot:
@@ -44,7 +41,7 @@ class Snapshot:
 
         :raises OSError: it has ended.
         """
-        _score(self.pid, _own_score())
+        oomscore.expose(self.pid)
 
         def wake(files: Sequence[int]) -> None:
             socket.send_fds(self._socket, [b"R"], list(files))
@@ -56,7 +53,7 @@ class Snapshot:
 
     def sacrifice(self) -> None:
         """When memory runs out it goes before everything else."""
-        _score(self.pid, _FIRST)
+        oomscore.sacrifice(self.pid)
 
     def discard(self) -> None:
         """Ends it."""
@@ -141,19 +138,3 @@ class Snapshots:
 def _discard(snapshot: Snapshot | None) -> None:
     if snapshot is not None:
         snapshot.discard()
-
-
-def _own_score() -> str:
-    try:
-        with open("/proc/self/oom_score_adj") as file:
-            return file.read()
-    except OSError:
-        return "0"
-
-
-def _score(pid: int, score: str) -> None:
-    try:
-        with open(f"/proc/{pid}/oom_score_adj", "w") as file:
-            file.write(score)
-    except OSError:  # it has ended, or the system does not allow it
-        pass

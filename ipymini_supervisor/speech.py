@@ -12,6 +12,7 @@ from ipymini_supervisor.answers import Answers
 from ipymini_supervisor.debugger import Debugger
 from ipymini_supervisor.frontends import Frontends, decode_text
 from ipymini_supervisor.interrupts import Interrupts
+from ipymini_supervisor.lanes import Request
 from ipymini_supervisor.link import DescriptorLost
 from ipymini_supervisor.router import Action, Router
 from ipymini_supervisor.session import Message, Part
@@ -56,6 +57,8 @@ class Speech:
     :param carry_out: carries out what the router decides.
     :param on_ready: called when the worker takes requests, with what it has lost on its way, in sentences.
     :param on_rollback: called when it wants to be replaced by an earlier state of itself.
+    :param on_started: called when it executes a request.
+    :param on_largest: called with its largest variables, as text, when it was asked for them.
     :param on_exit: called when user code asks the whole kernel to end.
     """
 
@@ -74,6 +77,8 @@ class Speech:
         carry_out: Callable[[Iterable[Action]], None],
         on_ready: Callable[[list[str]], None],
         on_rollback: Callable[[], None],
+        on_started: Callable[[Request], None],
+        on_largest: Callable[[str], None],
         on_exit: Callable[[], None],
     ) -> None:
         self.worker: Worker  # set by whoever makes both
@@ -90,6 +95,8 @@ class Speech:
         self._carry_out = carry_out
         self._on_ready = on_ready
         self._on_rollback = on_rollback
+        self._on_started = on_started
+        self._on_largest = on_largest
         self._on_exit = on_exit
         self._asking: list[int] = []  # requests that wait for an input_reply, the latest last
 
@@ -116,6 +123,7 @@ class Speech:
             case Kind.STARTED:
                 self._carry_out(self._router.worker_started(number, _number(parts[0])))
                 request = self._router.lanes.find(number)
+                self._on_started(request)
                 if request is self._router.active:
                     self._answers.started()
                 self._snapshots.request_started(cell=request.type == "execute_request")
@@ -144,6 +152,8 @@ class Speech:
                 self._debugger.frame(frame)
             case Kind.WHERE:
                 self._interrupts.tell_where(number, self._cells.named(decode_text(parts[0])))
+            case Kind.LARGEST:
+                self._on_largest(decode_text(parts[0]))
             case _:
                 pass  # GOODBYE: the exit that follows says all
 

@@ -5,7 +5,6 @@ The states are those of `lifecycle`; this is where its deeds are done.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable
 
@@ -15,6 +14,7 @@ from ipymini_supervisor.debugger import Debugger
 from ipymini_supervisor.ending import Ending
 from ipymini_supervisor.frontends import Frontends
 from ipymini_supervisor.lifecycle import Deed, Event, Lifecycle, State
+from ipymini_supervisor.logs import FACTS
 from ipymini_supervisor.process import Process
 from ipymini_supervisor.router import Action, Router
 from ipymini_supervisor.snapshots import Snapshot, Snapshots
@@ -113,7 +113,7 @@ class Succession:
         if state in (State.RUNNING, State.RESUMING) or active is not None:
             self._deaths.keep(death)
         elif state is not State.STOPPING:
-            log.error("%s %s", obituary.sentence(death), json.dumps(obituary.record(death)))
+            log.error("%s", obituary.sentence(death), extra={FACTS: obituary.record(death)})
         if state in (State.RUNNING, State.RESUMING):
             self._restoring = self._choose()
         if self._restoring is not None:

@@ -26,10 +26,13 @@ from ipymini_supervisor.frontends import Frontends
 from ipymini_supervisor.guardian import Guardian
 from ipymini_supervisor.interrupts import Interrupts
 from ipymini_supervisor.lanes import ASIDE, MAIN, Request
+from ipymini_supervisor.ledger import KEY, Ledger
 from ipymini_supervisor.lifecycle import Event, State
+from ipymini_supervisor.logs import FACTS, kernel_id
 from ipymini_supervisor.outbox import SETTLE, Outbox
 from ipymini_supervisor.process import Process, watch_launcher
 from ipymini_supervisor.questions import Questions
+from ipymini_supervisor.recorder import Recorder
 from ipymini_supervisor.refusals import Refusals
 from ipymini_supervisor.relief import Relief
 from ipymini_supervisor.rollup import Rollups
@@ -44,8 +47,9 @@ from ipymini_supervisor.stack import Cells
 from ipymini_supervisor.statuses import Status
 from ipymini_supervisor.subshells import REQUESTS as SUBSHELL_REQUESTS
 from ipymini_supervisor.subshells import Subshells
-from ipymini_supervisor.succession import Succession
+from ipymini_supervisor.succession import EXECUTE, Succession
 from ipymini_supervisor.timers import Timers
+from ipymini_supervisor.watch import Watch
 from ipymini_supervisor.worker import Worker
 from ipymini_worker.wire import Kind
 
@@ -92,6 +96,8 @@ class Supervisor:
         self._clock = time.monotonic
         self._refusals = Refusals()
         self._timers = Timers()
+        kernel, record = kernel_id(connection.path), settings.recorder
+        self._recorder = Recorder(record, settings.recorder_size, kernel, self._clock, code=settings.recorder_code)
         outbox = Outbox(self._clock() + SETTLE)
         self._frontends = Frontends(session, sockets, outbox, self._clock)
         patience = settings.slow_subscriber_timeout
@@ -99,13 +105,11 @@ class Supervisor:
         self._router = Router(settings.stop_on_error_timeout)
         self._snapshots = Snapshots()
         cells = Cells()
-        self._rollups = Rollups(sockets)
-        self._relief = Relief(
-            self._snapshots, self._rollups, self._timers, self._clock, lambda: bool(self._router.running())
-        )
+        self._rollups = Rollups(sockets, self._timers, self._clock)
         self._interrupts = Interrupts(
             self._router, self._frontends, self._timers, self._clock, settings, self._carry_out
         )
+        self._ledger = Ledger(lambda: None if self._worker is None else self._worker.pid, self._clock)
         self._subshells = Subshells(self._router, lambda: self._worker, self._carry_out)
         self._questions = Questions(self._router, lambda: self._worker, self._timers, self._clock, self._carry_out)
         self._debugger = Debugger(
@@ -115,6 +119,20 @@ class Supervisor:
         self._signals = Signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD))
         self._launcher = watch_launcher(os.environ)
         self._guardian = Guardian(mark, os.environ)
+        self._watch = Watch(
+            self._router,
+            self._frontends,
+            Relief(self._snapshots, self._rollups, self._clock),
+            self._rollups,
+            self._timers,
+            self._clock,
+            self._carry_out,
+            lambda: self._worker,
+            settings.memory_limit,
+            lambda: self._family() - {os.getpid()} - self._snapshots.pids(),
+            self._snapshots.pids,
+            self._recorder.memory,
+        )
         self._speech = Speech(
             self._router,
             self._frontends,
@@ -129,6 +147,8 @@ class Supervisor:
             self._carry_out,
             lambda lost: self._succession.ready(lost),
             lambda: self._succession.rollback(),
+            self._recorder.started,
+            self._watch.answered,
             self._stop,
         )
         self._ending = Ending(
@@ -167,6 +187,7 @@ class Supervisor:
     def run(self) -> int:
         """Runs until the kernel has been shut down; returns the exit status."""
         failures = 0
+        log.info("The kernel has started.", extra={FACTS: {"pid": os.getpid()}})
         try:
             while self._succession.state is not State.EXITED:
                 try:
@@ -237,7 +258,10 @@ class Supervisor:
                 case Status(request, state):
                     self._frontends.status(state, request)
                 case Reply(request, content, status, buffers):
-                    self._frontends.reply(request, content, status, buffers)
+                    account = self._ledger.end(request) if request.type == EXECUTE else None
+                    self._recorder.reply(request, status, account)
+                    more = {} if account is None else {KEY: account}
+                    self._frontends.reply(request, content, status, buffers, more)
                 case Forward(request):
                     self._forward(request)
                 case Interrupt(request):
@@ -252,12 +276,14 @@ class Supervisor:
 
     def _on_request(self, channel: str, message: Message) -> None:
         request = self._router.request(channel, message)
+        self._recorder.request(request)
         kind = request.type
         if kind in WORKER_REQUESTS:
+            request.queued = now()
             self._carry_out(self._router.accept(request, self._clock()))
             self._questions.watch(request)
             if self._succession.state is State.FATAL:
-                if kind == "execute_request":
+                if kind == EXECUTE:
                     self._succession.happened(Event.ASKED)
                 else:
                     self._deaths.refuse()
@@ -273,9 +299,10 @@ class Supervisor:
         elif kind == "shutdown_request":
             self._on_shutdown(request)
         elif kind == "usage_request":
-            pids = tree.family(os.getpid()) - {self._guardian.pid}
             self._answers.usage(
-                pids, self._snapshots.pids(), lambda content: self._carry_out(self._router.answer(request, content))
+                self._family(),
+                self._snapshots.pids(),
+                lambda content: self._carry_out(self._router.answer(request, content)),
             )
         elif kind == "worker_state_request":
             self._answers.state(
@@ -314,6 +341,9 @@ class Supervisor:
 
     # -- the worker
 
+    def _family(self) -> set[int]:
+        return tree.family(os.getpid()) - {self._guardian.pid}
+
     def _forward(self, request: Request) -> None:
         message = request.message
         request.started = now()
@@ -324,7 +354,9 @@ class Supervisor:
                 self._frontends.remember(other)
         self._frontends.remember(request)
         parts = (message.header_bytes, message.parent, message.metadata, message.content, *message.buffers)
-        self._relief.watch()
+        self._watch.begin()
+        if request.type == EXECUTE:
+            self._ledger.begin(request)
         if request.lane == MAIN:
             self._worker.send(Kind.REQUEST, request.id, parts)
         else:
@@ -349,8 +381,11 @@ class Supervisor:
             self._worker.bury()
         self._flow.drain()
         self._rollups.close()
+        self._ledger.close()
         self._debugger.clean()
         self._snapshots.discard()
         self._guardian.dismiss()
         self._signals.close()
         self._sockets.close()
+        log.info("The kernel has ended.")
+        self._recorder.end()

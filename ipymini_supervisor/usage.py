@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -33,7 +34,7 @@ def usage(pids: Iterable[int], pss: int | None) -> dict[str, Any]:
     return {
         "status": "ok",
         "hostname": socket.gethostname(),
-        "pid": next(iter(sorted(pids)), 0),
+        "pid": os.getpid(),
         "kernel_cpu": cpu,
         "kernel_memory": memory if pss is None else pss,
         "cpu_count": psutil.cpu_count(),

@@ -49,6 +49,7 @@ class Run:
     aborts: bool = False  #: an error of it aborts what is queued behind
     exit_asked: bool = False
     over: bool = False
+    why: str = ""  #: why it is interrupted, in a sentence, if nobody has asked for that
 
 
 class Request:

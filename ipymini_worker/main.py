@@ -248,10 +248,24 @@ class Worker:
                 self._gate.tell()
             elif self._subshells is not None:
                 self._subshells.interrupt(frame.request, stack=bool(frame.flags & STACK))
+        elif frame.kind is Kind.MEMORY:
+            self._tell_largest(frame)
         elif frame.kind is Kind.DEBUG:
             self._debug(frame)
         elif self._subshells is not None:
             self._to_a_thread(self._subshells, frame)
+
+    def _tell_largest(self, frame: Frame) -> None:
+        context.active().run.why = bytes(frame.parts[0]).decode()
+        if not frame.parts[0]:
+            return
+        try:
+            from ipymini_worker import largest
+
+            found = largest.table(self._shell.user_ns)
+        except BaseException as error:  # what is looked at changes, and may be of the user's making
+            found = f"Its variables cannot be shown ({type(error).__name__})."
+        self._control_link.send(Kind.LARGEST, frame.request, (found.encode("utf-8", "backslashreplace"),))
 
     def _debug(self, frame: Frame) -> None:
         with self._debugging:

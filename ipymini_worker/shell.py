@@ -324,6 +324,8 @@ class WorkerShell(Counterpart, MessageParent, Running):
             if cancelled and (self.loop.cancelled or self.gate.was_interrupted()):
                 exc_tuple = (KeyboardInterrupt, KeyboardInterrupt().with_traceback(tb), tb)
             exception: Any = exc_tuple or sys.exc_info()
+            if (why := context.current().run.why) and isinstance(exception[1], KeyboardInterrupt):
+                exception[1].args = exception[1].args or (why,)
             for name in (_PROMPT, _DEBUGGER):
                 if name in sys.modules:
                     sys.modules[name].without_debugger(exception[2])

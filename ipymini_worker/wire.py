@@ -74,6 +74,8 @@ class Kind(enum.IntEnum):
     ASIDE = 10  #: a REQUEST for another thread than the main one: name of a subshell, or nothing for a question that is
     #: answered while the main thread is busy; then as REQUEST
     DEBUG = 11  #: content of a debug_request, a DAP request in JSON; the request id is a number of the supervisor's
+    MEMORY = 13  #: memory runs short, and the request is going to be interrupted: the sentence that says so, in UTF-8;
+    #: nothing if it is not going to be after all
     NOTHING = 8  #: the answer to MORE, behind the requests that may come to the active one
     HELLO = 16  #: JSON object: wire version, pid, versions; the worker takes requests from now on
     STARTED = 17  #: prompt number in decimal digits; the request is executing, and an interrupt will reach it
@@ -91,6 +93,7 @@ class Kind(enum.IntEnum):
     WHERE = 28  #: the Python stack of a request, as text; the answer to INTERRUPT with STACK
     JOINED = 29  #: the request awaits, and comm messages may come to it
     DEBUGGED = 31  #: DAP response to DEBUG with its number, or DAP event with 0, in JSON
+    LARGEST = 33  #: the answer to MEMORY: the largest variables, as text in UTF-8
     DETOUR = 30  #: name of a subshell that the executes of this request's client go to, until it is over
 
 
@@ -114,6 +117,8 @@ KINDS: dict[Kind, Shape] = {
     Kind.SUBSHELL: Shape("supervisor", "control", 1, 1),
     Kind.ASIDE: Shape("supervisor", "control", 5, None),
     Kind.DEBUG: Shape("supervisor", "control", 1, 1),
+    Kind.MEMORY: Shape("supervisor", "control", 1, 1),
+    Kind.LARGEST: Shape("worker", "control", 1, 1),
     Kind.DEBUGGED: Shape("worker", "control", 1, 1),
     Kind.WHERE: Shape("worker", "control", 1, 1),
     Kind.JOINED: Shape("worker", "work", 0, 0),

@@ -1,14 +1,16 @@
-"""Memory that runs short, in a control group whose files the test writes: which snapshots go, and what that costs."""
+"""Memory that runs short, in a control group whose files the test writes: which snapshots go, and then which cells."""
 
 from __future__ import annotations
 
 import re
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from .client import Client
+from .client import TIMEOUT, Client, Run
 from .conftest import StartKernel
 from .kernels import Kernel
 from .sessions import ON, crash, run, settle, told, wait_copies
@@ -18,6 +20,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="control groups"
 #: A supervisor that looks for the files of control groups in the folder that is its first argument.
 _COMMAND = """
 import sys
+import threading
+import time
 from pathlib import Path
 from ipymini_supervisor import cgroup
 from ipymini_supervisor.cli import main
@@ -25,7 +29,7 @@ cgroup._ROOT = Path(sys.argv.pop(1))
 sys.exit(main())
 """
 #: Bytes that the control group may have; little, so that a snapshot is soon a part of it that is worth something.
-LIMIT = 64 << 20
+LIMIT = 128 << 20
 
 
 class Group:
@@ -42,11 +46,18 @@ class Group:
 
     def use(self, size: int) -> None:
         """So many bytes are used."""
+        self._used = size
         for name in ("memory.current", "memory/memory.usage_in_bytes"):
             place = self.folder / name
             new = place.with_name("new")
             new.write_text(f"{size}\n")
             new.replace(place)  # at once, because it may be read at any moment
+
+    def climb(self, size: int) -> None:
+        """So many bytes are used by and by: a cell that fills memory faster is killed at once."""
+        while self._used < size:
+            threading.Event().wait(0.01)
+            self.use(min(size, self._used + (1 << 20)))
 
 
 @pytest.fixture
@@ -58,7 +69,8 @@ def group(tmp_path: Path) -> Group:
 
 @pytest.fixture
 def kernel(start_kernel: StartKernel, group: Group) -> Kernel:
-    return start_kernel(env=ON, command=[sys.executable, "-c", _COMMAND, str(group.folder)])
+    env = {**ON, "IPYMINI_LOG_LEVEL": "DEBUG"}
+    return start_kernel(env=env, command=[sys.executable, "-c", _COMMAND, str(group.folder)])
 
 
 @pytest.fixture
@@ -105,3 +117,59 @@ def test_snapshots_stay_while_there_is_memory(kernel: Kernel, client: Client) ->
     wait_copies(kernel)
     crash(client)
     assert "Memory runs short" not in kernel.log
+
+
+#: Takes memory for as long as it is let, and says so when it has begun; too slowly to fill any machine.
+GROW = "import time\nmore = []\ndef grow():\n    while True:\n        more.append(bytearray(1 << 20)); time.sleep(0.01)\nprint('begun')\n"
+STUBBORN = "while True:\n    try:\n        grow()\n    except KeyboardInterrupt:\n        print('no')\n"
+USED = r"{} MiB of 128 MiB allowed to its control group {} used, \d+ MiB by this kernel"
+
+
+def watched(kernel: Kernel, client: Client, code: str) -> Run:
+    """A cell that has begun, and that the supervisor has had a first look at."""
+    cell = client.start(code)
+    client.wait_text(cell, "begun")
+    deadline = time.monotonic() + TIMEOUT
+    while f"Memory of {cell.request['header']['msg_id']} is watched" not in kernel.log:
+        assert time.monotonic() < deadline
+    return cell
+
+
+def test_cell_is_interrupted_before_its_control_group_is_full(kernel: Kernel, client: Client, group: Group) -> None:
+    """When snapshots that can be spared are gone."""
+    cell = watched(kernel, client, f"{GROW}grow()")
+    group.climb(int(0.9 * LIMIT))
+    client.finish(cell)
+    assert cell.error == "KeyboardInterrupt"
+    assert re.fullmatch(f"The cell was interrupted, because {USED.format(115, 'are')}.", cell.reply["evalue"])
+    first, second, *rows = cell.text("stderr").splitlines()
+    assert (first, second) == (cell.reply["evalue"], "The largest variables:")
+    assert sorted(row.split()[0] for row in rows) == ["data", "more"]
+    assert kernel.log.index("snapshots that are not needed most were given up") < kernel.log.index(first)
+    assert run(client, "total, len(more) > 1").result == "(1, True)"
+
+
+def test_worker_is_killed_before_its_control_group_is_full(kernel: Kernel, client: Client, group: Group) -> None:
+    cell = watched(kernel, client, f"{GROW}{STUBBORN}")
+    group.climb(int(0.9 * LIMIT))
+    client.wait_text(cell, "no")
+    group.climb(int(0.97 * LIMIT))
+    client.finish(cell)
+    assert cell.error == "WorkerDied"
+    sentence = f"The worker was killed in cell [{cell.reply['execution_count']}], because "
+    assert cell.reply["evalue"].startswith(sentence)
+    assert re.fullmatch(f"{USED.format(124, 'were')}.", cell.reply["evalue"].removeprefix(sentence))
+    group.use(LIMIT // 2)
+    assert run(client, "'more' in globals()").result == "False"
+
+
+def test_what_others_take_in_the_control_group_ends_no_cell(kernel: Kernel, client: Client, group: Group) -> None:
+    cell = watched(kernel, client, "print('begun'); input('?')")
+    question = client.wait_question(cell)
+    group.use(LIMIT - 1)
+    deadline = time.monotonic() + TIMEOUT
+    while "Memory runs short" not in kernel.log:  # it was seen
+        assert time.monotonic() < deadline
+    client.answer(question, "")
+    assert client.finish(cell).status == "ok"
+    assert cell.text("stderr") == ""

@@ -232,7 +232,7 @@ if pid == 0:
     ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # changing the user has taken it away
     if sys.argv[1] == "secret":
         exec(compile(sys.argv[2], "limits", "exec"))
-        Limits().change()
+        Limits({}).change()
     os.write(write, b"x")
     os.read(os.pipe()[0], 1)
 os.close(write)

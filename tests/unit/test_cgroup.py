@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ipymini_supervisor import cgroup
-from ipymini_supervisor.cgroup import oom_kills, room
+from ipymini_supervisor.cgroup import oom_kills, pools
+from ipymini_supervisor.memory import Pool
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree:          100 kB\nMemAvailable:    8000 kB\nBuffers: 5 kB\n"
 TOTAL, FREE = 16000 << 10, 8000 << 10
@@ -44,11 +45,7 @@ class System:
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
-    def path(name: str) -> Path:
-        assert name.startswith("/proc/")
-        return tmp_path / name[1:]
-
-    monkeypatch.setattr(cgroup, "Path", path)
+    monkeypatch.setattr(cgroup, "_PROC", tmp_path / "proc")
     monkeypatch.setattr(cgroup, "_ROOT", tmp_path / "cgroup")
     return System(tmp_path)
 
@@ -57,6 +54,12 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
 def test_kills_are_counted_in_our_group_or_in_the_root_that_a_container_sees(system: System, folder: str) -> None:
     system.group(folder, memory__events="low 0\noom 4\noom_kill 3\noom_group_kill 9")
     assert oom_kills() == 3
+
+
+def test_kills_are_counted_in_a_group_above_ours(system: System) -> None:
+    system.group("user.slice", memory__events="oom_kill 5")
+    system.group("", memory__events="oom_kill 7")
+    assert oom_kills() == 5
 
 
 def test_own_group_comes_before_the_root(system: System) -> None:
@@ -82,77 +85,92 @@ def test_kills_are_not_known_where_nobody_counts_them(system: System) -> None:
     assert oom_kills() is None
 
 
-def test_without_limits_the_room_is_that_of_the_machine(system: System) -> None:
-    assert room() == (FREE, TOTAL)
+def machine(used: int = TOTAL - FREE, total: int = TOTAL) -> Pool:
+    return Pool("machine", used, total)
+
+
+def groups(system: System) -> dict[str, tuple[int, int]]:
+    """What is used of each control group, and what there is; by folder."""
+    first, *others = pools()
+    assert first == machine()
+    return {str(Path(name).relative_to(system.folder / "cgroup")): (used, total) for name, used, total in others}
+
+
+def test_without_limits_there_is_the_machine(system: System) -> None:
+    assert pools() == [machine()]
     system.group("user.slice/kernel", memory__max="max", memory__current=5, memory__stat="inactive_file 0")
-    assert room() == (FREE, TOTAL)
+    assert pools() == [machine()]
 
 
-def limit(system: System, folder: str, total: int, used: int, cache: int = 0) -> None:
-    stat = f"anon 1\ninactive_file {cache}\ntotal_inactive_file 0"
+def test_swap_is_memory_of_the_machine(system: System) -> None:
+    system.proc("meminfo", f"{MEMINFO}SwapTotal:      5000 kB\nSwapFree:       1000 kB\n")
+    assert pools() == [machine(TOTAL - FREE + (4000 << 10), TOTAL + (5000 << 10))]
+
+
+def limit(system: System, folder: str, total: int, used: int, inactive: int = 0, active: int = 0) -> None:
+    stat = f"anon 1\ninactive_file {inactive}\nactive_file {active}\ntotal_inactive_file 7\nworkingset_active_file 9"
     system.group(folder, memory__max=total, memory__current=used, memory__stat=stat)
 
 
-@pytest.mark.parametrize("folder", ["user.slice/kernel", ""])
-def test_group_with_a_limit_has_the_room_that_is_left_in_it(system: System, folder: str) -> None:
+@pytest.mark.parametrize("folder", ["user.slice/kernel", "user.slice", ""])
+def test_group_with_a_limit_is_ours_or_one_above_it(system: System, folder: str) -> None:
     limit(system, folder, 4000, 3000)
-    assert room() == (1000, 4000)
+    assert groups(system) == {folder or ".": (3000, 4000)}
 
 
-def test_files_that_nobody_uses_are_room(system: System) -> None:
-    limit(system, "user.slice/kernel", 4000, 3900, 700)
-    assert room() == (800, 4000)
+def test_all_of_them_count(system: System) -> None:
+    limit(system, "user.slice/kernel", 4000, 1000)
+    limit(system, "user.slice", 8000, 7000)
+    limit(system, "", 9000, 8000)
+    limit(system, "user.slice/other", 10, 10)
+    assert groups(system) == {"user.slice/kernel": (1000, 4000), "user.slice": (7000, 8000), ".": (8000, 9000)}
 
 
-def test_group_that_has_more_than_its_limit_has_no_room(system: System) -> None:
-    limit(system, "user.slice/kernel", 4000, 5000)
-    assert room() == (0, 4000)
+def test_files_are_no_use_of_memory(system: System) -> None:
+    limit(system, "user.slice/kernel", 4000, 3900, 700, 200)
+    assert groups(system) == {"user.slice/kernel": (3000, 4000)}
+    limit(system, "user.slice/kernel", 4000, 3900, 5000)
+    assert groups(system) == {"user.slice/kernel": (0, 4000)}
+
+
+def test_files_are_not_asked_for_where_there_is_enough(system: System) -> None:
+    limit(system, "user.slice/kernel", 4000, 2000, 700)
+    assert groups(system) == {"user.slice/kernel": (2000, 4000)}
 
 
 def test_limit_over_the_memory_of_the_machine_is_none(system: System) -> None:
     limit(system, "user.slice/kernel", 2 * TOTAL, TOTAL)
-    assert room() == (FREE, TOTAL)
+    assert groups(system) == {}
 
 
-def test_machine_may_have_less_room_than_the_group(system: System) -> None:
-    limit(system, "user.slice/kernel", TOTAL, 0)
-    assert room() == (FREE, TOTAL)
-
-
-def test_least_of_own_group_and_root_counts(system: System) -> None:
-    limit(system, "user.slice/kernel", 4000, 1000)
-    limit(system, "", 8000, 7500)
-    assert room()[0] in (500, 3000)
-    limit(system, "", 4000, 3500)
-    assert room() == (500, 4000)
-
-
-@pytest.mark.parametrize("folder", ["memory/docker/abc", "memory"])
-def test_room_in_version_1(system: System, folder: str) -> None:
+@pytest.mark.parametrize("folder", ["memory/docker/abc", "memory/docker", "memory"])
+def test_groups_of_version_1(system: System, folder: str) -> None:
     system.proc("self/cgroup", V1)
-    stat = "inactive_file 5\ntotal_inactive_file 100"
-    system.group(folder, memory__limit_in_bytes=4000, memory__usage_in_bytes=3000, memory__stat=stat)
-    assert room() == (1100, 4000)
-    system.group(folder, memory__limit_in_bytes=UNLIMITED)
-    assert room() == (FREE, TOTAL)
+    stat = "inactive_file 5\ntotal_inactive_file 100\ntotal_active_file 50"
+    files = {"memory__limit_in_bytes": 4000, "memory__usage_in_bytes": 3500, "memory__stat": stat}
+    system.group(folder, **files)
+    assert groups(system) == {folder: (3350, 4000)}
+    system.group(folder, **(files | {"memory__limit_in_bytes": UNLIMITED}))
+    assert groups(system) == {}
 
 
-@pytest.mark.parametrize("missing", ["memory__max", "memory__current", "memory__stat"])
-def test_group_with_files_missing_says_nothing(system: System, missing: str) -> None:
-    files = {"memory__max": "4000", "memory__current": "3000", "memory__stat": "x 1"}
-    del files[missing]
-    system.group("user.slice/kernel", **files)
-    assert room() == (FREE, TOTAL)
+def test_group_above_what_a_container_shows_is_not_looked_for_elsewhere(system: System) -> None:
+    system.proc("self/cgroup", "0::/../../other\n")
+    limit(system, "../other", 10, 10)
+    limit(system, "", 4000, 3000)
+    assert groups(system) == {".": (3000, 4000)}
 
 
-@pytest.mark.parametrize("missing", ["meminfo", "self/cgroup"])
-def test_where_the_system_does_not_tell_nothing_is_known(system: System, missing: str) -> None:
-    system.remove(missing)
-    assert room() == (0, 0)
+def test_group_without_memory_is_none(system: System) -> None:
+    limit(system, "", 0, 0)
+    assert groups(system) == {}
 
 
-def test_room_of_this_machine_makes_sense() -> None:
-    free, total = room()
-    assert 0 <= free <= total
-    if Path("/proc/meminfo").exists():
-        assert total > 1 << 20
+def test_nothing_is_known_where_the_system_does_not_tell(system: System) -> None:
+    system.proc("meminfo", "MemTotal: 1 kB\n")
+    assert pools() == []
+    system.proc("meminfo", MEMINFO)
+    system.remove("self/cgroup")
+    assert pools() == [machine()]
+    system.remove("meminfo")
+    assert pools() == []

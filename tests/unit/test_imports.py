@@ -26,6 +26,7 @@ PURE = (
         "ipymini_supervisor.obituary",
         "ipymini_supervisor.refusals",
         "ipymini_supervisor.debugging",
+        "ipymini_supervisor.memory",
         "ipymini_worker.wire",
     ),
 )

@@ -1,4 +1,4 @@
-"""When memory runs short: which snapshots go, in which order, and when it is looked at."""
+"""When memory runs short: which snapshots go, and in which order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import pytest
 
 from fakes import Clock
 from forks import Peers
-from ipymini_supervisor.relief import ENOUGH, INTERVAL, SHARE, WORTH, Relief
+from ipymini_supervisor.relief import AGAIN, WORTH, Relief
 from ipymini_supervisor.rollup import Memory
 from ipymini_supervisor.snapshots import Snapshots
-from ipymini_supervisor.timers import Timers
 
 TOTAL = 10 << 30
-PLENTY, SHORT = TOTAL // 2, int(SHARE * TOTAL) - 1
 
 
 class Rollups:
@@ -41,34 +39,17 @@ class House:
         self.peers = Peers()
         self.snapshots = Snapshots()
         self.rollups = Rollups()
-        self.timers = Timers()
         self.clock = Clock()
-        self.busy = True
-        self.room = (PLENTY, TOTAL)
-        self.looked = 0
-        self.relief = Relief(
-            self.snapshots,
-            self.rollups,  # type: ignore[arg-type]
-            self.timers,
-            self.clock,
-            lambda: self.busy,
-            self._look,
-        )
-
-    def _look(self) -> tuple[int, int]:
-        self.looked += 1
-        return self.room
+        self.relief = Relief(self.snapshots, self.rollups, self.clock)  # type: ignore[arg-type]
 
     def adds(self, *cells: int) -> None:
         """Snapshots before these cells; the pristine one before 0."""
         for cell in cells:
             self.snapshots.add(self.peers.snapshot(cell), pristine=cell == 0)
 
-    def waits(self, intervals: int = 1) -> None:
-        """Time passes."""
-        for _ in range(intervals):
-            self.clock.advance(INTERVAL)
-            self.timers.run(self.clock())
+    def relieves(self) -> None:
+        """Memory runs short."""
+        self.relief.relieve(TOTAL)
 
     @property
     def cells(self) -> set[int]:
@@ -76,11 +57,6 @@ class House:
         found = (self.snapshots.pristine, self.snapshots.current, self.snapshots.previous)
         assert self.peers.alive() == self.snapshots.pids()
         return {snapshot.cell for snapshot in found if snapshot is not None}
-
-    @property
-    def watching(self) -> bool:
-        """Whether it comes back."""
-        return self.timers.timeout(self.clock()) is not None
 
 
 @pytest.fixture
@@ -91,72 +67,24 @@ def house() -> Iterator[House]:
     made.peers.close()
 
 
-def test_nothing_is_looked_at_without_snapshots(house: House) -> None:
-    house.relief.watch()
-    assert not house.watching
+def test_without_snapshots_nothing_can_be_done(house: House) -> None:
+    house.relieves()
+    assert not house.relief.spare
+    assert not house.rollups.asked
 
 
-def test_idle_kernel_does_not_wake_up(house: House) -> None:
-    house.adds(0, 1)
-    house.relief.watch()
-    house.busy = False
-    house.waits()
-    assert (house.looked, house.watching) == (0, False)
-
-
-def test_it_is_looked_at_all_the_time_while_a_cell_runs_and_once_at_a_time(house: House) -> None:
-    house.adds(0, 1)
-    for _ in range(3):
-        house.relief.watch()
-    house.waits(4)
-    assert house.looked == 4
-    assert house.cells == {0, 1}
-
-
-def test_it_is_not_looked_at_before_its_time(house: House) -> None:
-    house.adds(1)
-    house.relief.watch()
-    house.clock.advance(INTERVAL * 0.9)
-    house.timers.run(house.clock())
-    assert house.looked == 0
-
-
-@pytest.mark.parametrize(
-    ("room", "gone"),
-    [
-        ((SHORT, TOTAL), True),
-        ((int(SHARE * TOTAL) + 1, TOTAL), False),
-        ((ENOUGH - 1, 1000 << 30), True),
-        ((ENOUGH, 1000 << 30), False),  # a share of a large machine is still enough for anybody
-        ((0, TOTAL), True),
-        ((0, 0), False),  # not known
-    ],
-)
-def test_memory_is_short_by_share_or_by_size_whichever_is_less(house: House, room: tuple[int, int], gone: bool) -> None:
-    house.adds(0, 1)
-    house.room = room
-    house.relief.watch()
-    house.waits()
-    assert house.cells == ({1} if gone else {0, 1})
+@pytest.mark.parametrize(("cells", "spare"), [((), False), ((1,), False), ((0,), True), ((0, 1), True), ((1, 2), True)])
+def test_what_can_be_spared_is_all_but_that_of_the_session(house: House, cells: tuple[int, ...], spare: bool) -> None:
+    house.adds(*cells)
+    assert house.relief.spare is spare
 
 
 def test_spare_snapshots_go_first_and_nobody_has_to_be_asked(house: House) -> None:
     house.adds(0, 1, 2)
-    house.room = (SHORT, TOTAL)
-    house.relief.watch()
-    house.waits()
+    house.relieves()
     assert house.cells == {2}
+    assert not house.relief.spare
     assert not house.rollups.asked
-    assert house.watching
-
-
-def short_of_all_but_the_current_one(house: House) -> set[int]:
-    house.adds(1)
-    house.room = (SHORT, TOTAL)
-    house.relief.watch()
-    house.waits()
-    assert house.cells == {1}
-    return house.snapshots.pids()
 
 
 @pytest.mark.parametrize(
@@ -165,41 +93,36 @@ def short_of_all_but_the_current_one(house: House) -> set[int]:
 def test_session_before_the_cell_is_given_up_only_for_what_it_is_worth(
     house: House, private: int | None, gone: bool
 ) -> None:
-    pids = short_of_all_but_the_current_one(house)
-    assert house.rollups.answer(private) == pids
+    house.adds(1)
+    house.relieves()
+    assert house.cells == {1}
+    assert house.rollups.answer(private) == house.snapshots.pids() or gone
     assert house.cells == (set() if gone else {1})
 
 
+def test_it_is_not_weighed_all_the_time(house: House) -> None:
+    """Each time another program has to look at it."""
+    house.adds(1)
+    for _ in range(5):
+        house.relieves()
+        house.clock.advance(AGAIN / 10)
+    assert len(house.rollups.asked) == 1
+    house.clock.advance(AGAIN)
+    house.relieves()
+    assert len(house.rollups.asked) == 2
+
+
 def test_answer_about_a_snapshot_that_was_replaced_meanwhile_costs_the_new_one_nothing(house: House) -> None:
-    short_of_all_but_the_current_one(house)
+    house.adds(1)
+    house.relieves()
     house.adds(1)
     house.rollups.answer(TOTAL)
     assert house.cells == {1}
 
 
 def test_answer_that_comes_after_all_is_over_changes_nothing(house: House) -> None:
-    short_of_all_but_the_current_one(house)
+    house.adds(1)
+    house.relieves()
     house.snapshots.discard()
     house.rollups.answer(TOTAL)
     assert house.cells == set()
-
-
-def test_nothing_is_looked_at_any_longer_when_all_are_gone_until_there_is_one_again(house: House) -> None:
-    short_of_all_but_the_current_one(house)
-    house.rollups.answer(TOTAL)
-    house.waits()
-    assert not house.watching
-    house.adds(2)
-    house.relief.watch()
-    assert house.watching
-
-
-def test_memory_that_is_there_again_ends_the_sacrifices(house: House) -> None:
-    house.adds(0, 1)
-    house.room = (SHORT, TOTAL)
-    house.relief.watch()
-    house.waits()
-    house.room = (PLENTY, TOTAL)
-    house.waits(3)
-    assert house.cells == {1}
-    assert not house.rollups.asked

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import Clock
 from forks import Forks, readable
 from ipymini_supervisor import rollup
-from ipymini_supervisor.rollup import Memory, Rollups, parse
+from ipymini_supervisor.rollup import LATE, Memory, Rollups, parse
+from ipymini_supervisor.timers import Timers
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is known")
 ROLLUP = b"""\
@@ -73,7 +75,9 @@ class House:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sockets = Sockets()
-        self.rollups = Rollups(self.sockets)  # type: ignore[arg-type]
+        self.clock = Clock()
+        self.timers = Timers()
+        self.rollups = Rollups(self.sockets, self.timers, self.clock)  # type: ignore[arg-type]
         self.answers: list[Memory | None] = []
         self.readers: list[int] = []
         spawn = os.posix_spawn
@@ -263,3 +267,21 @@ def test_answer_may_come_in_pieces(house: House, monkeypatch: pytest.MonkeyPatch
     assert all(one == 7 for one, _ in pairwise(pieces[:-1]))
     assert house.answers[0] is not None
     assert house.answers[0].proportional > 1 << 20
+
+
+@linux
+def test_answer_that_does_not_come_is_not_waited_for(house: House) -> None:
+    house.ask(os.getpid())
+    house.clock.advance(LATE * 0.9)
+    house.timers.run(house.clock())
+    assert house.answers == []
+    house.clock.advance(LATE * 0.2)
+    house.timers.run(house.clock())
+    assert house.answers == [None]
+    assert not house.sockets.watched
+    house.ask(os.getpid())
+    house.loop()
+    house.clock.advance(LATE * 2)
+    house.timers.run(house.clock())
+    assert len(house.answers) == 2
+    assert house.answers[1] is not None
