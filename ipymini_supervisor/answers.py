@@ -18,6 +18,9 @@ from ipymini_supervisor.worker import Worker
 
 Content = dict[str, Any]
 
+#: Where there is no worker yet that takes requests, and will be one.
+_ON_ITS_WAY = (State.STARTING, State.RESUMING, State.REPLACING, State.CLEARING)
+
 
 class Answers:
     """Makes the contents of replies.
@@ -86,6 +89,8 @@ class Answers:
         """
         content: Content = {"status": "ok", "state": "dead", "cell": None, "seconds": None, "pid": None}
         if worker is None:
+            if state is State.CLEARING:
+                content["state"] = "starting"
             done(content)
             return
         active = self._router.active
@@ -98,7 +103,7 @@ class Answers:
         def tell(answered: bool) -> None:
             if stopped:
                 content["state"] = "stopped"
-            elif state in (State.STARTING, State.RESUMING):
+            elif state in _ON_ITS_WAY:
                 content["state"] = "starting"
             elif not answered:
                 content["state"] = "unresponsive"
@@ -113,7 +118,7 @@ class Answers:
             content["stack"] = [str(line) for line in stack.parse(dump, main=True)]
             done(content)
 
-        if stopped or state in (State.STARTING, State.RESUMING):
+        if stopped or state in _ON_ITS_WAY:
             tell(False)
         else:
             worker.ping(tell)

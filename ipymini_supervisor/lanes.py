@@ -35,6 +35,7 @@ class Request:
     unlocked: bool = False  #: so may everything else
     inside: bool = False  #: it has come to a cell that awaits
     abandoned: bool = False  #: it was answered without the worker, which has it all the same
+    doomed: bool = False  #: it is of a session that ends at somebody's wish: no other worker gets it
     detour: str = ""  #: the subshell to which it leads the executes of its own session
 
     @property

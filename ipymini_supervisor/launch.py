@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ipymini_supervisor import connection as connections
+from ipymini_supervisor.inplace import Line
 from ipymini_supervisor.limits import FEWEST, Limits
 from ipymini_supervisor.process import Process, adopt_orphans, spawn
 
@@ -28,6 +29,7 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
     path = os.path.abspath(connection_file)
     data = connections.read(path)
     interpreter = os.path.abspath(python) if python else sys.executable
+    line = Line.take(os.environ)  # before the environment goes on to the worker
     environment = dict(os.environ)
     # Descendants inherit this mark, and can be found by it when they have left the process group.
     mark = environment["IPYMINI_KERNEL_ID"] = f"{os.getpid()}-{os.urandom(8).hex()}"
@@ -79,7 +81,7 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
         process.signal(9)
         process.reap()
         raise
-    return Supervisor(connection, session, sockets, process, respawn, interpreter, mark, settings).run()
+    return Supervisor(connection, session, sockets, process, respawn, interpreter, mark, settings, line).run()
 
 
 def _unsigned(connection: connections.Connection, allowed: bool) -> str | None:

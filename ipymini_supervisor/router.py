@@ -226,10 +226,12 @@ class Router:
         :param again: False if the next worker is not in the state in which others were to run.
         """
         running = self.running()
-        guilty = [r for r in running if not again or self.ending or r.executing or r.interrupted or r.again]
+        guilty = [
+            r for r in running if not again or self.ending or r.executing or r.interrupted or r.again or r.doomed
+        ]
         if all(r.lane == ASIDE for r in guilty) or not again or self.ending:
             return guilty
-        return [r for r in guilty if r.lane != ASIDE or r.again]  # a question is asked once more: a cell was to blame
+        return [r for r in guilty if r.lane != ASIDE or r.again or r.doomed]  # a question is asked once more: a cell was to blame
 
     @property
     def victim(self) -> Request | None:
@@ -325,6 +327,18 @@ class Router:
         self.ending = True
         return self._advance_all()
 
+    def restart(self) -> list[Action]:
+        """The session ends, and another one begins when a worker is ready for it: what waits by now is aborted, as in
+        `end`, and subshells go; what comes from now on is for the new session.
+        """
+        self.ready = False
+        for lane in self.lanes:
+            lane.aborting_until = 0.0
+            for request in (*lane.active, *lane.queue):
+                request.doomed = True
+        actions = [action for name in list(self.lanes.subshells) for action in self.close(name)]
+        return actions + self._advance_all()
+
     # -- the parts of all that
 
     def _finish(self, request: Request, reply: Reply, *, abort: bool, now: float = 0.0) -> list[Action]:
@@ -369,7 +383,7 @@ class Router:
     def _advance(self, lane: Lane) -> list[Action]:
         actions: list[Action] = []
         while lane.queue and not lane.held:
-            if self.ending:
+            if self.ending or lane.queue[0].doomed:
                 if lane.active:
                     break
                 actions += self._told(lane.queue.popleft(), {"status": "aborted"}, "aborted")

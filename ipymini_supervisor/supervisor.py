@@ -24,6 +24,7 @@ from ipymini_supervisor.ending import Ending
 from ipymini_supervisor.flow import Flow
 from ipymini_supervisor.frontends import Frontends
 from ipymini_supervisor.guardian import Guardian
+from ipymini_supervisor.inplace import Line
 from ipymini_supervisor.interrupts import Interrupts
 from ipymini_supervisor.lanes import ASIDE, MAIN, Request
 from ipymini_supervisor.lifecycle import Event, State
@@ -74,6 +75,7 @@ class Supervisor:
     :param python: path of the worker's interpreter.
     :param mark: the value of the mark that all descendants have in their environment.
     :param settings: what the environment says.
+    :param line: to the provisioner that wants restarts to be carried out in place; None if there is none.
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class Supervisor:
         python: str,
         mark: str,
         settings: Settings,
+        line: Line | None = None,
     ) -> None:
         self._session = session
         self._sockets = sockets
+        self._line = line
         self._clock = time.monotonic
         self._refusals = Refusals()
         self._timers = Timers()
@@ -135,7 +139,7 @@ class Supervisor:
             sockets,
             self._timers,
             self._clock,
-            lambda: tree.descendants(mark, self._guardian.pid),
+            lambda: tree.descendants(mark, self._guardian.pid) - self._snapshots.pids(),
             settings.shutdown_grace,
         )
         self._deaths = Deaths(self._router, self._frontends, self._carry_out)
@@ -155,6 +159,7 @@ class Supervisor:
             lambda process: Worker(
                 process, sockets, self._timers, self._clock, self._speech.frame, self._speech.text, cells
             ),
+            lambda: None if line is None else line.tell(),
         )
         sockets.watch(self._signals.fileno())
         if self._launcher is not None:
@@ -292,7 +297,10 @@ class Supervisor:
         content = {"status": "ok", "restart": restart}
         self._carry_out(self._router.answer(request, content))
         self._frontends.publish("shutdown_reply", content, request.message.header_bytes)
-        self._stop()
+        if restart and self._line is not None and self._line.open():
+            self._succession.happened(Event.RESTART)
+        else:
+            self._stop()
 
     def _interrupt(self, subshell: str = MAIN) -> list[Action]:
         # What the worker was executing is over already when a snapshot is on its way to take its place.
@@ -354,3 +362,5 @@ class Supervisor:
         self._guardian.dismiss()
         self._signals.close()
         self._sockets.close()
+        if self._line is not None:
+            self._line.close()
