@@ -349,7 +349,7 @@ class Router:
         actions: list[Action] = [] if request.type in SILENT else [reply]
         actions += self._statuses.over(request)
         actions += self._closed(request)
-        if abort:
+        if abort and not request.doomed:  # what is of the same session is aborted anyway, and the rest is not to be
             lane.aborting_until = now + self.patience
             actions += self._abort(lane)
         return [*actions, *self._advance(lane), *self._left(lane)]

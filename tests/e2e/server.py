@@ -82,6 +82,20 @@ class Server:
             body = answer.read()
         return json.loads(body) if body else None
 
+    def wait_state(self, kernel: str, state: str) -> None:
+        """Waits until the server says that the kernel is in a state; it hears of it at about the time that a tab does."""
+        deadline = time.monotonic() + 5
+        while (told := self.rest("GET", f"kernels/{kernel}")["execution_state"]) != state:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.01)
+
+    def wait_log(self, text: str, since: int = 0) -> None:
+        """Waits until the server has written something, after its first `since` characters."""
+        deadline = time.monotonic() + TIMEOUT
+        while text not in self.log[since:]:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.01)
+
     def stop(self) -> None:
         """Ends the server, and looks at what is left of its kernels."""
         self.process.terminate()
