@@ -27,12 +27,20 @@ class Answers:
 
     :param python: path of the worker's interpreter.
     :param clock: seconds on a clock that never goes back.
+    :param facts: what worker_state_reply says besides what the worker does.
     """
 
     def __init__(
-        self, connection: Connection, router: Router, rollups: Rollups, python: str, clock: Callable[[], float]
+        self,
+        connection: Connection,
+        router: Router,
+        rollups: Rollups,
+        python: str,
+        clock: Callable[[], float],
+        facts: Callable[[], Content] = dict,
     ) -> None:
         self._rollups = rollups
+        self._facts = facts
         self._connection = connection
         self._router = router
         self._clock = clock
@@ -88,6 +96,7 @@ class Answers:
         The request's content may say `{"stack": true}`; then the Python stack is in the answer.
         """
         content: Content = {"status": "ok", "state": "dead", "cell": None, "seconds": None, "pid": None}
+        content |= self._facts()
         if worker is None:
             if state is State.CLEARING:
                 content["state"] = "starting"

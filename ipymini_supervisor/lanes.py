@@ -43,6 +43,11 @@ class Request:
         """The Jupyter message type."""
         return self.message.header.msg_type
 
+    @property
+    def guilty(self) -> bool:
+        """Whether no other worker gets it when the one that has it is gone."""
+        return self.executing or self.interrupted or self.again or self.doomed
+
 
 @dataclass(slots=True, eq=False)
 class Lane:

@@ -19,7 +19,7 @@ import subprocess
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from ipymini_supervisor.inplace import VARIABLE
 

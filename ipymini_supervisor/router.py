@@ -226,12 +226,11 @@ class Router:
         :param again: False if the next worker is not in the state in which others were to run.
         """
         running = self.running()
-        guilty = [
-            r for r in running if not again or self.ending or r.executing or r.interrupted or r.again or r.doomed
-        ]
+        guilty = [r for r in running if not again or self.ending or r.guilty]
         if all(r.lane == ASIDE for r in guilty) or not again or self.ending:
             return guilty
-        return [r for r in guilty if r.lane != ASIDE or r.again or r.doomed]  # a question is asked once more: a cell was to blame
+        # A question is asked once more: a cell was to blame.
+        return [r for r in guilty if r.lane != ASIDE or r.again or r.doomed]
 
     @property
     def victim(self) -> Request | None:
@@ -328,16 +327,13 @@ class Router:
         return self._advance_all()
 
     def restart(self) -> list[Action]:
-        """The session ends, and another one begins when a worker is ready for it: what waits by now is aborted, as in
-        `end`, and subshells go; what comes from now on is for the new session.
-        """
+        """The session ends, and another one will begin: what waits is aborted, subshells go; what comes is for that."""
         self.ready = False
         for lane in self.lanes:
             lane.aborting_until = 0.0
             for request in (*lane.active, *lane.queue):
                 request.doomed = True
-        actions = [action for name in list(self.lanes.subshells) for action in self.close(name)]
-        return actions + self._advance_all()
+        return [a for name in list(self.lanes.subshells) for a in self.close(name)] + self._advance_all()
 
     # -- the parts of all that
 
@@ -349,7 +345,7 @@ class Router:
         actions: list[Action] = [] if request.type in SILENT else [reply]
         actions += self._statuses.over(request)
         actions += self._closed(request)
-        if abort and not request.doomed:  # what is of the same session is aborted anyway, and the rest is not to be
+        if abort and not request.doomed:  # what came after it is for another session
             lane.aborting_until = now + self.patience
             actions += self._abort(lane)
         return [*actions, *self._advance(lane), *self._left(lane)]

@@ -60,6 +60,7 @@ class Succession:
         renewed: Callable[[], None],
     ) -> None:
         self.worker: Worker | None = None
+        self.lost = 0  #: workers that have died and were not to
         self._router = router
         self._frontends = frontends
         self._speech = speech
@@ -113,6 +114,8 @@ class Succession:
         self._debugger.died()
         tree.reap_orphans(0)
         state = self._lifecycle.state
+        if state in (State.STARTING, State.RUNNING, State.RESUMING) and not self._rolling:
+            self.lost += 1
         if state in (State.RUNNING, State.RESUMING) or active is not None:
             self._deaths.keep(death)
         elif state not in (State.STOPPING, State.REPLACING):

@@ -21,6 +21,7 @@ from ipymini_supervisor.connection import Connection
 from ipymini_supervisor.deaths import Deaths
 from ipymini_supervisor.debugger import Debugger
 from ipymini_supervisor.ending import Ending
+from ipymini_supervisor.facts import Facts
 from ipymini_supervisor.flow import Flow
 from ipymini_supervisor.frontends import Frontends
 from ipymini_supervisor.guardian import Guardian
@@ -115,7 +116,8 @@ class Supervisor:
         self._debugger = Debugger(
             self._router, self._frontends, lambda: self._worker, self._timers, self._clock, self._carry_out
         )
-        self._answers = Answers(connection, self._router, self._rollups, python, self._clock)
+        facts = Facts(os.environ, self._clock, lambda: len(self._snapshots.pids()), lambda: self._succession.lost)
+        self._answers = Answers(connection, self._router, self._rollups, python, self._clock, facts.content)
         self._signals = Signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD))
         self._launcher = watch_launcher(os.environ)
         self._guardian = Guardian(mark, os.environ)
