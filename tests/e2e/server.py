@@ -12,7 +12,7 @@ import time
 import urllib.request
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import websocket
 
@@ -108,10 +108,16 @@ class Server:
             assert_gone(self.mark)
 
 
+class Serves(Protocol):
+    """Whoever serves kernels."""
+
+    address: str  #: host and port, and what stands before "/api"
+
+
 class Tab:
     """A browser's tab: one websocket to one kernel."""
 
-    def __init__(self, server: Server, kernel: str) -> None:
+    def __init__(self, server: Serves, kernel: str) -> None:
         self._session = uuid.uuid4().hex
         self.messages: list[Message] = []
         self._socket = websocket.create_connection(
