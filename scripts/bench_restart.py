@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -49,7 +50,14 @@ def served(folder: str) -> Iterator[Callable[[str, str, object], dict[str, str]]
     command = [sys.executable, "-m", "jupyter_server", *options]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
-        address = next(found[1] for line in server.stderr if (found := re.search(r"(http://127[\d.]+:\d+)/", line)))
+        found = next(found for line in server.stderr if (found := re.search(r"http://(127[\d.]+):(\d+)/", line)))
+        address = found[0].rstrip("/")
+        while True:  # it says where it is going to be before it is there
+            try:
+                socket.create_connection((found[1], int(found[2]))).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.01)
         log = open(server.stderr.fileno(), "rb", closefd=False)  # noqa: SIM115
         os.set_blocking(log.fileno(), False)
 

@@ -134,6 +134,17 @@ def test_cell_that_holds_the_gil(start: Start) -> None:
     assert supervisor(client) == pid
 
 
+def test_worker_that_does_not_end_by_itself(start: Start) -> None:
+    """SIGTERM and SIGKILL come from the supervisor, and not to it."""
+    manager, client = start()
+    pid = supervisor(client)
+    client.execute("import atexit, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    client.execute("atexit.register(time.sleep, 1000)")
+    manager.restart_kernel()
+    assert client.execute("atexit").error == "NameError"
+    assert supervisor(client) == pid
+
+
 def test_kill_is_an_ordinary_restart(start: Start) -> None:
     manager, client = start()
     pid = supervisor(client)
