@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -63,6 +65,14 @@ def supervisor(client: Client) -> int:
     return int(client.execute("import os; os.getppid()").result)
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process has; a zombie has, whoever has to reap it."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def own_statuses(client: Client) -> list[str]:
     """The statuses of the kernel's own life that have come."""
     return [
@@ -79,11 +89,15 @@ def test_eight_restarts_in_a_row(start: Start) -> None:
     for number in range(8):
         assert client.execute(f"x = {number}; x").result == str(number)
         worker = client.execute("import os; os.getpid()").result
+        begun = time.time()
         manager.restart_kernel()
         run = client.execute("x")  # over the connection that is there, and at once
         assert run.error == "NameError"
         assert run.reply["execution_count"] == 1
-        assert client.execute("import os; os.getpid()").result != worker
+        other = client.execute("import os; os.getpid()").result
+        assert other != worker
+        if sys.platform == "linux":  # the pristine snapshot has been there for a while
+            assert psutil.Process(int(other)).create_time() < begun
         assert supervisor(client) == pid == manager.provisioner.pid
         assert manager.ports == ports
         assert manager.is_alive()
@@ -103,13 +117,31 @@ def test_what_the_session_had_is_gone(start: Start) -> None:
     pids = json.loads(client.execute(code).result)
     client.ask("create_subshell_request", channel="control")
     manager.restart_kernel()
-    assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    assert all(has_ended(pid) for pid in pids)
+    # There is no going back behind a restart.
+    client.execute("%rollback")
+    assert client.execute("p").error == "NameError"
     assert client.ask("list_subshell_request", channel="control").reply["subshell_id"] == []
     assert client.execute("import os; os.getcwd()").result != "'/'"
     assert "at the end\n" in [m["content"]["text"] for _, m in client.messages if m["msg_type"] == "stream"]
-    # There is no going back behind a restart.
     assert client.execute("import os; os._exit(1)").error == "WorkerDied"
     assert client.execute("p").error == "NameError"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there are no snapshots")
+def test_without_the_pristine_snapshot_it_takes_longer(start: Start) -> None:
+    """As when memory has run short."""
+    manager, client = start()
+    pid = supervisor(client)
+    client.execute("1")
+    worker = int(client.execute("import os; os.getpid()").result)
+    copies = [child for child in psutil.Process(pid).children() if child.pid != worker and child.name() != "sh"]
+    for copy in copies:
+        copy.kill()
+    psutil.wait_procs(copies, TIMEOUT)
+    manager.restart_kernel()
+    assert client.execute("os").error == "NameError"
+    assert supervisor(client) == pid
 
 
 def test_cells_that_ran_or_waited_are_answered(start: Start) -> None:
