@@ -48,7 +48,7 @@ def test_values_are_those_of_the_chart(values: dict[str, Any]) -> None:
     assert {name: set(part) for name, part in values.items()} == CHART
     (file,) = values["singleuser"]["extraFiles"].values()
     assert set(file) == {"mountPath", "data"}
-    assert file["mountPath"].endswith(".json")
+    assert file["mountPath"] == "/etc/jupyter/jupyter_server_config.json"
     assert file["data"]["MultiKernelManager"]["default_kernel_name"] == "ipymini"
 
 
