@@ -19,18 +19,29 @@ from ipymini_supervisor.worker import Worker
 
 Content = dict[str, Any]
 
+#: Where there is no worker yet that takes requests, and will be one.
+_ON_ITS_WAY = (State.STARTING, State.RESUMING, State.REPLACING, State.CLEARING)
+
 
 class Answers:
     """Makes the contents of replies.
 
     :param python: path of the worker's interpreter.
     :param clock: seconds on a clock that never goes back.
+    :param facts: what worker_state_reply says besides what the worker does.
     """
 
     def __init__(
-        self, connection: Connection, router: Router, rollups: Rollups, python: str, clock: Callable[[], float]
+        self,
+        connection: Connection,
+        router: Router,
+        rollups: Rollups,
+        python: str,
+        clock: Callable[[], float],
+        facts: Callable[[], Content] = dict,
     ) -> None:
         self._rollups = rollups
+        self._facts = facts
         self._connection = connection
         self._router = router
         self._clock = clock
@@ -86,7 +97,10 @@ class Answers:
         The request's content may say `{"stack": true}`; then the Python stack is in the answer.
         """
         content: Content = {"status": "ok", "state": "dead", "cell": None, "seconds": None, "pid": None}
+        content |= self._facts()
         if worker is None:
+            if state is State.CLEARING:
+                content["state"] = "starting"
             done(content)
             return
         active = self._router.active
@@ -99,7 +113,7 @@ class Answers:
         def tell(answered: bool) -> None:
             if stopped:
                 content["state"] = "stopped"
-            elif state in (State.STARTING, State.RESUMING):
+            elif state in _ON_ITS_WAY:
                 content["state"] = "starting"
             elif not answered:
                 content["state"] = "unresponsive"
@@ -114,7 +128,7 @@ class Answers:
             content["stack"] = [str(line) for line in stack.parse(dump, main=True)]
             done(content)
 
-        if stopped or state in (State.STARTING, State.RESUMING):
+        if stopped or state in _ON_ITS_WAY:
             tell(False)
         else:
             worker.ping(tell)

@@ -1,4 +1,4 @@
-"""The command line: run a kernel, or install a kernelspec for it.
+"""The command line: run a kernel, install a kernelspec for it, or look after those that run.
 
 Whatever is imported at the top of this file delays the start of every kernel, so it is next to nothing.
 """
@@ -18,6 +18,7 @@ PROGRAM = "ipymini-supervisor"
 HELP = f"""\
 Usage: {PROGRAM} [-f FILE] [--python PATH] [OPTION ...]
        {PROGRAM} install [--help] [OPTION ...]
+       {PROGRAM} ps|stack|interrupt|shutdown [--help] [KERNEL] [OPTION ...]
 
 A Jupyter kernel for Python in two processes. Jupyter starts it by itself; by hand it is good for this:
 
@@ -30,7 +31,12 @@ A Jupyter kernel for Python in two processes. Jupyter starts it by itself; by ha
                    --InteractiveShell.ast_node_interactivity=all
 
   install          install a kernelspec, so that frontends list this kernel
+  ps               list your kernels that run, and what they do
+  stack, interrupt, shutdown
+                   say where a kernel is right now, interrupt its cell, end it
 """
+#: First words of command lines that run no kernel.
+COMMANDS = frozenset({"install", "ps", "stack", "interrupt", "shutdown"})
 
 _FILE_OPTIONS = frozenset(
     {
@@ -73,6 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError("This kernel needs Linux or macOS; on Windows it runs inside WSL.")
         if args[:1] == ["install"]:
             return _install(args[1:])
+        if args and args[0] in COMMANDS:
+            from ipymini_supervisor.operate import operate
+
+            return operate(args)
         if "-h" in args or "--help" in args:
             print(HELP, end="")
             return 0

@@ -206,6 +206,10 @@ class Debugger:
         self._fail(_DIED)
         self._asked = unsent
 
+    def forget(self) -> None:
+        """Another session begins, in which nobody has set a breakpoint."""
+        self.state.disconnected()
+
     def announce(self) -> None:
         """Tells frontends, if they have not been told, that debugging has ended with the worker."""
         if self._terminated:

@@ -37,12 +37,13 @@ class Ending:
         self._find = find
         self._sweep: tree.Sweep | None = None
 
-    def begin(self, worker: Worker, *, ready: bool) -> None:
+    def begin(self, worker: Worker, *, ready: bool, what: str = "shuts down") -> None:
         """Makes the worker end.
 
         :param ready: whether it has said HELLO; if not, it has nothing to lose yet.
+        :param what: the kernel does.
         """
-        worker.explain("was ended, because the kernel shuts down")
+        worker.explain(f"was ended, because the kernel {what}")
         worker.send(Kind.STOP)
         if not ready:
             worker.signal(signal.SIGTERM)

@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 
 NAME = "ipymini"
 DISPLAY_NAME = "Python 3 (ipymini)"
+#: The kernel provisioner that carries out restarts in place, as the package's entry point calls it.
+PROVISIONER = "ipymini-in-place"
 
 _VALID_NAME = re.compile(r"[a-z0-9._\-]+", re.ASCII | re.IGNORECASE)
 _LOGOS = ("logo-32x32.png", "logo-64x64.png", "logo-svg.svg")
@@ -56,7 +58,8 @@ def install_command(args: Sequence[str]) -> int:
     """
     options = _parser().parse_args(args)
     python = None if options.python is None else check_interpreter(options.python)
-    spec = build(python, options.display_name, dict(_variable(text) for text in options.env))
+    environment = dict(_variable(text) for text in options.env)
+    spec = build(python, options.display_name, environment, in_place=options.in_place_restart)
     prefix = sys.prefix if options.sys_prefix else options.prefix
     folder = install(spec, options.name, user=options.user, prefix=prefix)
     print(f"Installed kernelspec {options.name.lower()} in {folder}")
@@ -64,13 +67,19 @@ def install_command(args: Sequence[str]) -> int:
 
 
 def build(
-    python: str | None = None, display_name: str = DISPLAY_NAME, env: Mapping[str, str] | None = None
+    python: str | None = None,
+    display_name: str = DISPLAY_NAME,
+    env: Mapping[str, str] | None = None,
+    *,
+    in_place: bool = False,
 ) -> dict[str, Any]:
     """The content of a kernel.json that starts the supervisor with the interpreter that runs now.
 
     :param python: the worker's interpreter; None for the supervisor's own.
     :param env: variables for the environment of the kernel.
+    :param in_place: whether a restart replaces the worker only.
     """
+    provisioner = {"kernel_provisioner": {"provisioner_name": PROVISIONER}} if in_place else {}
     worker = [] if python is None else ["--python", python]
     return {
         # -P: `-m` itself imports from the current folder, and a warnings.py beside the notebook would end it there.
@@ -80,7 +89,7 @@ def build(
         "interrupt_mode": "message",
         "kernel_protocol_version": "5.5",
         "env": dict(env or {}),
-        "metadata": {"debugger": True, "supported_encryption": ["curve"]},
+        "metadata": {"debugger": True, "supported_encryption": ["curve"], **provisioner},
     }
 
 
@@ -213,5 +222,10 @@ def _parser() -> argparse.ArgumentParser:
         "--python",
         metavar="PATH",
         help="the interpreter that cells run in, which needs IPython and comm and may belong to another environment",
+    )
+    parser.add_argument(
+        "--in-place-restart",
+        action="store_true",
+        help="a restart swaps the worker only; this package has to be installed where Jupyter's server runs, too",
     )
     return parser

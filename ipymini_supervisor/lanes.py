@@ -36,12 +36,18 @@ class Request(msgspec.Struct, eq=False):
     unlocked: bool = False  #: so may everything else
     inside: bool = False  #: it has come to a cell that awaits
     abandoned: bool = False  #: it was answered without the worker, which has it all the same
+    doomed: bool = False  #: it is of a session that ends at somebody's wish: no other worker gets it
     detour: str = ""  #: the subshell to which it leads the executes of its own session
 
     @property
     def type(self) -> str:
         """The Jupyter message type."""
         return self.message.header.msg_type
+
+    @property
+    def guilty(self) -> bool:
+        """Whether no other worker gets it when the one that has it is gone."""
+        return self.executing or self.interrupted or self.again or self.doomed
 
 
 class Lane(msgspec.Struct, eq=False):

@@ -10,6 +10,7 @@ import os
 import sys
 
 from ipymini_supervisor import connectionfile
+from ipymini_supervisor.inplace import Line
 from ipymini_supervisor.limits import FEWEST, Limits
 from ipymini_supervisor.oomscore import expose
 from ipymini_supervisor.spawning import Ends, adopt_orphans, spawn
@@ -38,6 +39,7 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
     path = os.path.abspath(connection_file)
     data = connectionfile.read(path)
     interpreter = os.path.abspath(python) if python else sys.executable
+    line = Line.take(os.environ)  # before the environment goes on to the worker
     environment = dict(os.environ)
     # Descendants inherit this mark, and can be found by it when they have left the process group.
     mark = environment["IPYMINI_KERNEL_ID"] = f"{os.getpid()}-{os.urandom(8).hex()}"
@@ -98,7 +100,7 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
         process.signal(9)
         process.reap()
         raise
-    supervisor = Supervisor(connection, session, sockets, process, respawn, interpreter, mark, settings)
+    supervisor = Supervisor(connection, session, sockets, process, respawn, interpreter, mark, settings, line)
     gc.freeze()
     gc.enable()
     return supervisor.run()

@@ -15,6 +15,8 @@ class State(enum.Enum):
     STARTING = "starting"  #: spawned, has not said HELLO
     RUNNING = "running"  #: takes requests
     RESUMING = "resuming"  #: a snapshot that becomes the worker, has not said HELLO
+    REPLACING = "replacing"  #: told to end, by us, because another one is wanted in its place
+    CLEARING = "clearing"  #: ended for that; what it had started is being ended
     STOPPING = "stopping"  #: told to end, by us
     BACKOFF = "backoff"  #: died before HELLO; the next attempt waits for its time
     FATAL = "fatal"  #: died before HELLO too often; the next attempt waits for an execute
@@ -29,6 +31,7 @@ class Event(enum.Enum):
     DIED = "died"
     FELL = "fell"  #: died, and there is a snapshot to go on with
     STOP = "stop"  #: somebody wants the kernel to end
+    RESTART = "restart"  #: somebody wants the kernel to begin anew, in this process
     SWEPT = "swept"  #: nothing is left of what the worker had started
     DUE = "due"  #: the waiting time of BACKOFF is over
     ASKED = "asked"  #: an execute request came while FATAL
@@ -44,6 +47,10 @@ class Deed(enum.Enum):
     RESPAWN = "respawn"  #: spawn a worker now
     DELAY = "delay"  #: spawn a worker after `Lifecycle.delay` seconds
     GIVE_UP = "give up"  #: tell whoever asks why there is no worker
+    REPLACE = "replace"  #: begin the ladder that ends the worker; there will be another one
+    CLEAR = "clear"  #: end what the worker has left behind, but for what makes the next one
+    RENEW = "renew"  #: spawn a worker for a session that knows nothing of the one before
+    FORGO = "forgo"  #: there will be no other one after all
     END = "end"  #: begin the ladder that ends the worker
     SWEEP = "sweep"  #: end what the worker has left behind
     LEAVE = "leave"  #: the supervisor may exit
@@ -67,6 +74,21 @@ TABLE: dict[tuple[State, Event], tuple[State, Deed]] = {
     (State.BACKOFF, Event.STOP): (State.SWEEPING, Deed.SWEEP),
     (State.FATAL, Event.ASKED): (State.STARTING, Deed.RESPAWN),
     (State.FATAL, Event.STOP): (State.SWEEPING, Deed.SWEEP),
+    (State.STARTING, Event.RESTART): (State.REPLACING, Deed.REPLACE),
+    (State.RUNNING, Event.RESTART): (State.REPLACING, Deed.REPLACE),
+    (State.RESUMING, Event.RESTART): (State.REPLACING, Deed.REPLACE),
+    (State.BACKOFF, Event.RESTART): (State.REPLACING, Deed.REPLACE),
+    (State.FATAL, Event.RESTART): (State.REPLACING, Deed.REPLACE),
+    (State.REPLACING, Event.RESTART): (State.REPLACING, Deed.NONE),
+    (State.REPLACING, Event.HELLO): (State.REPLACING, Deed.NONE),
+    (State.REPLACING, Event.STOP): (State.STOPPING, Deed.FORGO),
+    (State.REPLACING, Event.DIED): (State.CLEARING, Deed.CLEAR),
+    (State.CLEARING, Event.RESTART): (State.CLEARING, Deed.NONE),
+    (State.CLEARING, Event.STOP): (State.SWEEPING, Deed.FORGO),
+    (State.CLEARING, Event.SWEPT): (State.STARTING, Deed.RENEW),
+    (State.STOPPING, Event.RESTART): (State.STOPPING, Deed.NONE),
+    (State.SWEEPING, Event.RESTART): (State.SWEEPING, Deed.NONE),
+    (State.EXITED, Event.RESTART): (State.EXITED, Deed.NONE),
     (State.SWEEPING, Event.STOP): (State.SWEEPING, Deed.NONE),
     (State.SWEEPING, Event.SWEPT): (State.EXITED, Deed.LEAVE),
     (State.EXITED, Event.STOP): (State.EXITED, Deed.NONE),
@@ -99,6 +121,6 @@ class Lifecycle:
                 self.state = State.FATAL
                 return Deed.GIVE_UP
         self.state, deed = TABLE[self.state, event]
-        if event is Event.HELLO:
+        if event in (Event.HELLO, Event.RESTART):
             self.failed_starts = 0
         return deed

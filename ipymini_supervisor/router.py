@@ -219,10 +219,11 @@ class Router(msgspec.Struct):
         :param again: False if the next worker is not in the state in which others were to run.
         """
         running = self.running()
-        guilty = [r for r in running if not again or self.ending or r.executing or r.interrupted or r.again]
+        guilty = [r for r in running if not again or self.ending or r.guilty]
         if all(r.lane == ASIDE for r in guilty) or not again or self.ending:
             return guilty
-        return [r for r in guilty if r.lane != ASIDE or r.again]  # a question is asked once more: a cell was to blame
+        # A question is asked once more: a cell was to blame.
+        return [r for r in guilty if r.lane != ASIDE or r.again or r.doomed]
 
     @property
     def victim(self) -> Request | None:
@@ -318,6 +319,15 @@ class Router(msgspec.Struct):
         self.ending = True
         return self._advance_all()
 
+    def restart(self) -> list[Action]:
+        """The session ends, and another one will begin: what waits is aborted, subshells go; what comes is for that."""
+        self.ready = False
+        for lane in self.lanes:
+            lane.aborting_until = 0.0
+            for request in (*lane.active, *lane.queue):
+                request.doomed = True
+        return [a for name in list(self.lanes.subshells) for a in self.close(name)] + self._advance_all()
+
     # -- the parts of all that
 
     def _finish(self, request: Request, reply: Reply, *, abort: bool, now: float = 0.0) -> list[Action]:
@@ -328,7 +338,7 @@ class Router(msgspec.Struct):
         actions: list[Action] = [] if request.type in SILENT else [reply]
         actions += self._statuses.over(request)
         actions += self._closed(request)
-        if abort:
+        if abort and not request.doomed:  # what came after it is for another session
             lane.aborting_until = now + self.patience
             actions += self._abort(lane)
         return [*actions, *self._advance(lane), *self._left(lane)]
@@ -362,7 +372,7 @@ class Router(msgspec.Struct):
     def _advance(self, lane: Lane) -> list[Action]:
         actions: list[Action] = []
         while lane.queue and not lane.held:
-            if self.ending:
+            if self.ending or lane.queue[0].doomed:
                 if lane.active:
                     break
                 actions += self._told(lane.queue.popleft(), {"status": "aborted"}, "aborted")

@@ -39,6 +39,7 @@ class Succession:
     :param carry_out: carries out what the router decides.
     :param respawn: starts a worker from nothing.
     :param make: the worker of a process.
+    :param renewed: called when a restart in place has been carried out.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class Succession:
         carry_out: Callable[[Iterable[Action]], None],
         respawn: Callable[[], Process],
         make: Callable[[Process], Worker],
+        renewed: Callable[[], None],
     ) -> None:
         self.worker: Worker | None = None
+        self.lost = 0  #: workers that have died and were not to
         self._router = router
         self._frontends = frontends
         self._speech = speech
@@ -71,6 +74,7 @@ class Succession:
         self._carry_out = carry_out
         self._respawn = respawn
         self._make = make
+        self._renewed = renewed
         self._lifecycle = Lifecycle()
         self._respawned = False
         self._restoring: Snapshot | None = None  # it is going to become the worker
@@ -110,9 +114,11 @@ class Succession:
         self._debugger.died()
         tree.reap_orphans(0)
         state = self._lifecycle.state
+        if state in (State.STARTING, State.RUNNING, State.RESUMING) and not self._rolling:
+            self.lost += 1
         if state in (State.RUNNING, State.RESUMING) or active is not None:
             self._deaths.keep(death)
-        elif state is not State.STOPPING:
+        elif state not in (State.STOPPING, State.REPLACING):
             log.error("%s", obituary.sentence(death), extra={FACTS: obituary.record(death)})
         if state in (State.RUNNING, State.RESUMING):
             self._restoring = self._choose()
@@ -212,12 +218,42 @@ class Succession:
                 self._deaths.tell()
                 if self.worker is not None:
                     self._ending.begin(self.worker, ready=self._router.ready)
-                    self._carry_out([a for lane in self._router.lanes for a in self._router.interrupt(lane.name)])
+                    self._interrupt_all()
+            case Deed.REPLACE:
+                self._replace()
+            case Deed.CLEAR:
+                self._ending.sweep(lambda: self.happened(Event.SWEPT))
+            case Deed.RENEW:
+                self._renew()
+            case Deed.FORGO:
+                self._snapshots.discard()
             case Deed.SWEEP:
                 self._snapshots.discard()
                 self._ending.sweep(lambda: self.happened(Event.SWEPT))
             case _:
                 pass
+
+    def _interrupt_all(self) -> None:
+        self._carry_out([a for lane in self._router.lanes for a in self._router.interrupt(lane.name)])
+
+    def _replace(self) -> None:
+        """Ends the session, and keeps what makes the next worker."""
+        self._deaths.tell()
+        self._snapshots.discard_cells()
+        if self.worker is not None:
+            self._ending.begin(self.worker, ready=self._router.ready, what="restarts")
+            self._interrupt_all()
+        self._carry_out(self._router.restart())
+        if self.worker is None:
+            self.happened(Event.DIED)
+
+    def _renew(self) -> None:
+        """Begins another session, which can go back to nothing of the one before."""
+        self._snapshots.discard_cells()  # its last words may have been of a snapshot
+        self._debugger.forget()
+        self._begun, self._by_itself = -1, 0
+        self._start()
+        self._renewed()
 
     def _due(self) -> None:
         if self._lifecycle.state is State.BACKOFF:

@@ -21,9 +21,11 @@ from ipymini_supervisor.connection import Connection
 from ipymini_supervisor.deaths import Deaths
 from ipymini_supervisor.debugger import Debugger
 from ipymini_supervisor.ending import Ending
+from ipymini_supervisor.facts import Facts
 from ipymini_supervisor.flow import Flow
 from ipymini_supervisor.frontends import Frontends
 from ipymini_supervisor.guardian import Guardian
+from ipymini_supervisor.inplace import Line
 from ipymini_supervisor.interrupts import Interrupts
 from ipymini_supervisor.lanes import ASIDE, MAIN, Request
 from ipymini_supervisor.ledger import KEY, Ledger
@@ -78,6 +80,7 @@ class Supervisor:
     :param python: path of the worker's interpreter.
     :param mark: the value of the mark that all descendants have in their environment.
     :param settings: what the environment says.
+    :param line: to the provisioner that wants restarts to be carried out in place; None if there is none.
     """
 
     def __init__(
@@ -90,9 +93,11 @@ class Supervisor:
         python: str,
         mark: str,
         settings: Settings,
+        line: Line | None = None,
     ) -> None:
         self._session = session
         self._sockets = sockets
+        self._line = line
         self._clock = time.monotonic
         self._refusals = Refusals()
         self._timers = Timers()
@@ -115,7 +120,8 @@ class Supervisor:
         self._debugger = Debugger(
             self._router, self._frontends, lambda: self._worker, self._timers, self._clock, self._carry_out
         )
-        self._answers = Answers(connection, self._router, self._rollups, python, self._clock)
+        facts = Facts(os.environ, self._clock, lambda: len(self._snapshots.pids()), lambda: self._succession.lost)
+        self._answers = Answers(connection, self._router, self._rollups, python, self._clock, facts.content)
         self._signals = Signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD))
         self._launcher = watch_launcher(os.environ)
         self._guardian = Guardian(mark, os.environ)
@@ -155,7 +161,7 @@ class Supervisor:
             sockets,
             self._timers,
             self._clock,
-            lambda: tree.descendants(mark, self._guardian.pid),
+            lambda: tree.descendants(mark, self._guardian.pid) - self._snapshots.pids(),
             settings.shutdown_grace,
         )
         self._deaths = Deaths(self._router, self._frontends, self._carry_out)
@@ -175,6 +181,7 @@ class Supervisor:
             lambda process: Worker(
                 process, sockets, self._timers, self._clock, self._speech.frame, self._speech.text, cells
             ),
+            lambda: None if line is None else line.tell(),
         )
         sockets.watch(self._signals.fileno())
         if self._launcher is not None:
@@ -319,7 +326,10 @@ class Supervisor:
         content = {"status": "ok", "restart": restart}
         self._carry_out(self._router.answer(request, content))
         self._frontends.publish("shutdown_reply", content, request.message.header_bytes)
-        self._stop()
+        if restart and self._line is not None and self._line.open():
+            self._succession.happened(Event.RESTART)
+        else:
+            self._stop()
 
     def _interrupt(self, subshell: str = MAIN) -> list[Action]:
         # What the worker was executing is over already when a snapshot is on its way to take its place.
@@ -389,3 +399,5 @@ class Supervisor:
         self._sockets.close()
         log.info("The kernel has ended.")
         self._recorder.end()
+        if self._line is not None:
+            self._line.close()

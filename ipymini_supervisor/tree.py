@@ -143,11 +143,13 @@ class Sweep:
 
     def handle(self, ready: set[str | int]) -> None:
         """Takes note of those that have ended; looks again when all have."""
+        if self._timer is None:  # it is over: whoever ends from now on is somebody else's to reap
+            return
         for pid, watch in list(self._watches.items()):
             if watch.fileno() in ready:
                 self._forget(pid)
         reap_orphans(0)
-        if not self._watches and self._timer is not None:
+        if not self._watches:
             self._look()
 
     def _look(self) -> None:

@@ -12,7 +12,7 @@ import time
 import urllib.request
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import websocket
 
@@ -82,6 +82,20 @@ class Server:
             body = answer.read()
         return json.loads(body) if body else None
 
+    def wait_state(self, kernel: str, state: str) -> None:
+        """Waits until the server says that the kernel is in a state; it hears of it at about the time that a tab does."""
+        deadline = time.monotonic() + 5
+        while (told := self.rest("GET", f"kernels/{kernel}")["execution_state"]) != state:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.01)
+
+    def wait_log(self, text: str, since: int = 0) -> None:
+        """Waits until the server has written something, after its first `since` characters."""
+        deadline = time.monotonic() + TIMEOUT
+        while text not in self.log[since:]:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.01)
+
     def stop(self) -> None:
         """Ends the server, and looks at what is left of its kernels."""
         self.process.terminate()
@@ -94,10 +108,16 @@ class Server:
             assert_gone(self.mark)
 
 
+class Serves(Protocol):
+    """Whoever serves kernels."""
+
+    address: str  #: host and port, and what stands before "/api"
+
+
 class Tab:
     """A browser's tab: one websocket to one kernel."""
 
-    def __init__(self, server: Server, kernel: str) -> None:
+    def __init__(self, server: Serves, kernel: str) -> None:
         self._session = uuid.uuid4().hex
         self.messages: list[Message] = []
         self._socket = websocket.create_connection(

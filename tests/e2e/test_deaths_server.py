@@ -39,14 +39,6 @@ def supervisor(tab: Tab) -> int:
     return int(tab.text("import os; print(os.getppid())"))
 
 
-def wait_state(server: Server, kernel: str, state: str) -> None:
-    """Waits until the server says that the kernel is in a state; it hears of it at about the time that the tab does."""
-    deadline = time.monotonic() + 5
-    while (told := server.rest("GET", f"kernels/{kernel}")["execution_state"]) != state:
-        assert time.monotonic() < deadline, told
-        time.sleep(0.01)
-
-
 @pytest.mark.row("Protocol", "a crash is told in the order that JupyterLab shows best")
 @pytest.mark.parametrize("name", FAULTS)
 def test_death(server: Server, kernel: str, tab: Tab, name: str) -> None:
@@ -66,7 +58,7 @@ def test_death(server: Server, kernel: str, tab: Tab, name: str) -> None:
     assert "".join(m["content"]["text"] for m in tab.of(cell, "stream")).startswith("before\n")
     assert tab.finish(queued)["content"]["status"] in ("aborted", "ok")
     assert supervisor(tab) == pid
-    wait_state(server, kernel, "idle")
+    server.wait_state(kernel, "idle")
     (told,) = server.rest("GET", "kernels")
     assert told["id"] == kernel
     log = server.log[since:]
@@ -80,7 +72,7 @@ def test_the_state_after_a_death(server: Server, kernel: str, tab: Tab) -> None:
     since = len(tab.messages)
     cell = tab.send("import os; x = 2; os._exit(1)")
     assert tab.finish(cell)["content"]["ename"] == "WorkerDied"
-    wait_state(server, kernel, "idle")
+    server.wait_state(kernel, "idle")
     assert tab.run("assert x == 1")["status"] == "ok"
     assert [m for m in own_statuses(tab) if m in tab.messages[since:]] == []
 
@@ -106,12 +98,12 @@ def test_an_interrupt(server: Server, kernel: str, tab: Tab) -> None:
     queued = tab.send("1")
     while not tab.of(cell, "stream"):
         tab.take()
-    wait_state(server, kernel, "busy")
+    server.wait_state(kernel, "busy")
     server.rest("POST", f"kernels/{kernel}/interrupt")
     assert tab.finish(cell)["content"]["ename"] == "KeyboardInterrupt"
     assert tab.finish(queued)["content"]["status"] == "aborted"
     assert tab.run("1")["status"] == "ok"
-    wait_state(server, kernel, "idle")
+    server.wait_state(kernel, "idle")
 
 
 def test_three_interrupts_of_a_cell_that_holds_the_gil(server: Server, kernel: str, tab: Tab) -> None:
@@ -126,34 +118,6 @@ def test_three_interrupts_of_a_cell_that_holds_the_gil(server: Server, kernel: s
         tab.take_for(0.2)
     assert "three interrupts" in tab.finish(cell)["content"]["evalue"]
     assert supervisor(tab) == pid
-
-
-@pytest.mark.row("Protocol", "eight restarts in a row lose no request")
-def test_eight_restarts_in_a_row_lose_no_request(server: Server, kernel: str, tab: Tab) -> None:
-    """Nor does one that comes right after the answer to the restart."""
-    for number in range(8):
-        assert tab.run("x = 1")["status"] == "ok"
-        begun = time.perf_counter()
-        told = server.rest("POST", f"kernels/{kernel}/restart")
-        assert told["id"] == kernel
-        at = time.perf_counter()
-        cells = [tab.send(f"print({number})") for _ in range(3)]
-        for cell in cells:
-            assert tab.finish(cell)["content"]["status"] == "ok"
-            assert "".join(m["content"]["text"] for m in tab.of(cell, "stream")) == f"{number}\n"
-        print(f"restart {at - begun:.2f} s, cells {time.perf_counter() - at:.2f} s")
-        assert tab.run("x")["ename"] == "NameError"
-        wait_state(server, kernel, "idle")
-    assert "Restarter" not in server.log
-
-
-def test_a_restart_of_a_kernel_that_hangs(server: Server, kernel: str, tab: Tab) -> None:
-    cell = tab.send("print('begun'); sum(range(10**15))")
-    while not tab.of(cell, "stream"):
-        tab.take()
-    server.rest("POST", f"kernels/{kernel}/restart")
-    assert tab.run("1")["status"] == "ok"
-    wait_state(server, kernel, "idle")
 
 
 def test_shutdown_over_rest(server: Server) -> None:

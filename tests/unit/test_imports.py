@@ -95,8 +95,8 @@ def test_supervisor_takes_only_the_wire_from_the_worker() -> None:
         assert taken <= {"ipymini_worker.wire"}, file
 
 
-def test_only_sockets_imports_zmq() -> None:
-    assert {file.name for file in files("ipymini_supervisor") if "zmq" in imported(file)} == {"sockets.py"}
+def test_only_sockets_and_the_commands_that_ask_kernels_import_zmq() -> None:
+    assert {file.name for file in files("ipymini_supervisor") if "zmq" in imported(file)} == {"sockets.py", "asking.py"}
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -218,6 +218,23 @@ class Queue(RuleBasedStateMachine):
         self.house.do(self.router.refuse({"status": "error"}))
         assert not list(self.router.waiting())
 
+    @rule(comes=st.booleans())
+    def restart(self, comes: bool) -> None:
+        """What is there by then is never handed to another worker; what comes meanwhile is lost to nobody."""
+        old = {request.id for request in (*self._active(), *self.router.waiting())}
+        said = self.house.do(self.router.restart())
+        assert not self.router.lanes.subshells
+        late = self.house.asks()
+        if comes:
+            self.accepted[late.id] = late
+            said += self.house.do(self.router.accept(late))
+        said += self.house.do(self.router.worker_lost({"status": "error"}))
+        assert "forward" not in dict(said)
+        assert not self._active()
+        waiting = {request.id for request in self.router.waiting()}
+        assert not waiting & old
+        assert (late.id in waiting) is (comes and not self.router.ending)
+
     @rule()
     def end(self) -> None:
         said = self.house.do(self.router.end())
@@ -478,6 +495,39 @@ def test_kernel_that_ends_aborts_what_waits_and_what_comes_after_the_active_requ
     ]
     running.accepts()
     assert running.said[-3:] == [("busy", 4), ("aborted", 4), ("idle", 4)]
+
+
+def test_restart_aborts_what_waits_after_the_active_request_and_keeps_what_comes(running: House) -> None:
+    running.accepts()
+    assert running.do(running.router.restart()) == []  # replies keep their order
+    new = running.accepts()
+    assert running.do(running.router.worker_lost({"status": "error"})) == [
+        *[("error", 1), ("idle", 1)],
+        *[("busy", 2), ("aborted", 2), ("idle", 2)],
+    ]
+    assert running.do(running.router.worker_ready()) == [("busy", new.id), ("forward", new.id)]
+
+
+def test_restart_ends_the_time_in_which_executes_are_aborted() -> None:
+    router = Router(patience=60.0)
+    house = House()
+    house.router = router
+    house.do(router.worker_ready())
+    house.accepts()
+    house.do(router.worker_replied(1, b"{}", error=True, abort=True, now=1.0))
+    house.do(router.restart())
+    request = house.asks()
+    assert house.do(router.accept(request, now=2.0)) == []
+    assert house.do(router.worker_ready()) == [("busy", request.id), ("forward", request.id)]
+
+
+def test_restart_ends_subshells(running: House) -> None:
+    running.router.lanes.add("a")
+    running.accepts(subshell="a")
+    running.do(running.router.restart())
+    assert not running.router.lanes.subshells
+    running.do(running.router.worker_lost({"status": "error"}))
+    assert [lane.name for lane in running.router.lanes] == [MAIN, ASIDE]
 
 
 def test_stop_on_error_is_read_from_executes_only(house: House) -> None:
