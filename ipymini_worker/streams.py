@@ -93,7 +93,7 @@ class OutStream(HeaderParent, io.TextIOBase):
         request = context.current()
         try:
             if request is context.active():
-                self._link.send(Kind.STREAM, request.id, (data,), self._flags)
+                self._link.send_text(request.id, data, self._flags)
             else:
                 self._link.send(Kind.STREAM, request.id, (request.header_bytes, data), self._flags | PARENT)
         except LinkClosed:
