@@ -42,6 +42,10 @@ class Exit(NamedTuple):
     peak: int  #: largest resident size in bytes
 
 
+#: Bytes that the worker may have written to the link and that we have not read.
+_SENT = 1 << 20
+
+
 class Process:
     """A spawned worker: its pid, the two sockets of the link, and the pipes that it writes to."""
 
@@ -181,6 +185,8 @@ class _Ends:
 
     def __init__(self) -> None:
         self._work, work = socket.socketpair()
+        # For a thousand small frames, as far as the system allows it: each takes far more there than its size.
+        work.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT)
         self._control, control = socket.socketpair()
         pipes = [os.pipe() for _ in range(3)]
         self._sockets = (work, control)  # kept, so that they stay open
