@@ -53,10 +53,10 @@ class Flow:
     def pump(self, worker: Worker | None) -> None:
         """Publishes, and sees to it that the loop comes back for the rest; `worker` waits while there is too much."""
         at = self._clock()
-        if self._frontends.has_text and self._text_timer is None:
+        if self._frontends.has_text:
             if at - self._text_last >= TEXT_DELAY and self._frontends.text_ends_line:
                 self._flush_text()
-            else:
+            elif self._text_timer is None:
                 # A line that is not complete waits from now on, what follows a message, from that message on.
                 since = self._text_last if self._frontends.text_ends_line else at
                 self._text_timer = self._timers.at(since + TEXT_DELAY, self._flush_text)
@@ -104,7 +104,9 @@ class Flow:
         return self._outbox.pump(lambda parts: self._sockets.send("iopub", parts), self._clock())
 
     def _flush_text(self) -> None:
-        self._text_timer = None
+        if self._text_timer is not None:
+            self._text_timer.cancel()
+            self._text_timer = None
         self._text_last = self._clock()
         self._frontends.flush_text()
 

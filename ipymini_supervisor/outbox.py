@@ -67,7 +67,7 @@ class Outbox:
 
     def add(self, parts: Sequence[Part], now: float) -> None:
         """A message is to be published."""
-        size = sum(len(p) for p in parts)
+        size = sum(map(len, parts))
         self._queue.append((now, size, parts))
         self._bytes += size
         while self.subscribers == 0 and self._bytes > HELD:

@@ -38,6 +38,8 @@ main(sys.argv[1:])
 
 _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_SPARE = 16  # our descriptors move above the numbers that they get in the worker
+#: Bytes that the worker may have written to the link and that we have not read.
+_SENT = 1 << 20
 
 
 class Ends:
@@ -45,6 +47,8 @@ class Ends:
 
     def __init__(self) -> None:
         work, their_work = _socket.socketpair()
+        # For a thousand small frames, as far as the system allows it: each takes far more there than its size.
+        their_work.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _SENT)
         control, their_control = _socket.socketpair()
         pipes = [os.pipe() for _ in range(3)]
         #: Our ends of work, control, stdout, stderr and fault pipe.

@@ -28,6 +28,10 @@ _FAULT = 65536
 DUMP_BEGINS, DUMP_ENDS = 0.2, 0.03
 #: Seconds that a worker that is well takes at most to answer PING, and that it has on a machine that is busy.
 PONG_WITHIN, PONG_AT_LAST = 0.05, 0.2
+#: Text that comes in so many reads, each within so many seconds of the one before and of less than so many bytes, may
+#: gather for as long before the next read: else each line would cost both processes a pass of the loop. What follows it
+#: waits no longer than that.
+FLOOD, GATHER, LITTLE = 16, 0.001, 1 << 16
 
 
 class Worker:
@@ -70,6 +74,9 @@ class Worker:
         self._dump_timer: Timer | None = None
         self._dump_late = False
         self._closed_timer: Timer | None = None
+        self._gather_timer: Timer | None = None
+        self._texts = 0  # reads of nothing but text that came one soon after the other
+        self._last_text = 0.0
         self._pings: dict[int, tuple[Callable[[bool], None], Timer]] = {}
         self._last_ping = 0
         self._watch()
@@ -98,7 +105,7 @@ class Worker:
             self._sockets.ignore(fd)
         self._sockets.watch(process.exit_fd)
         for link in (process.work, process.control):
-            listening = self._reading or link is process.control
+            listening = link is process.control or (self._reading and self._gather_timer is None)
             if not link.ended and (listening or link.writing):
                 self._sockets.watch(link.fileno(), read=listening, write=link.writing)
         for fd in process.pipes:
@@ -135,6 +142,8 @@ class Worker:
                     self._pong(frame.request, True)
                 else:
                     self._on_frame(frame)
+            if frames and link is self._process.work:
+                self._gather(frames)
             link.check()
         except (WireError, LookupError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             link.ended = True  # or it would be read again and again until the worker has ended
@@ -148,6 +157,22 @@ class Worker:
                 reason = "was killed, because it had closed its link"
                 self._closed_timer = self._timers.at(self._clock() + 0.5, lambda: self.condemn(reason))
         return bool(frames) or (link.partial and not link.ended)
+
+    def _gather(self, frames: list[Frame]) -> None:
+        at = self._clock()
+        text = all(frame.kind is Kind.STREAM for frame in frames)
+        little = text and sum(len(frame.parts[-1]) for frame in frames) < LITTLE
+        self._texts = self._texts + 1 if little and at - self._last_text < GATHER else 0
+        self._last_text = at
+        if self._texts >= FLOOD and self._gather_timer is None:
+            self._sockets.ignore(self._process.work.fileno())
+            self._gather_timer = self._timers.at(at + GATHER, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gather_timer = None
+        self._texts = FLOOD  # the next pause is due at once
+        self._last_text = self._clock()
+        self._watch()
 
     def descriptor(self) -> int:
         """The descriptor that came with the frame that is being handled.
@@ -294,7 +319,7 @@ class Worker:
             self._sockets.ignore(fd)
         status, peak = process.reap()
         process.close()
-        for timer in (self._dump_timer, self._closed_timer):
+        for timer in (self._dump_timer, self._closed_timer, self._gather_timer):
             if timer is not None:  # until its time it would keep the worker, and half a megabyte of buffers
                 timer.cancel()
         fault = self._fault

@@ -1,7 +1,8 @@
 """`sys.stdout` and `sys.stderr` of user code: text goes to the link at once, as part of the request it belongs to.
 
 There is no buffer and no timer here: what was printed is in the supervisor's hands when `print` returns, so that a
-crash loses nothing. The supervisor joins what arrives close together.
+crash loses nothing. Only the line's end, which `print` writes by a second call, is waited for (`printing`). The
+supervisor joins what arrives close together.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from ipymini_worker import context
+from ipymini_worker import context, printing
 from ipymini_worker.identity.parents import HeaderParent
 from ipymini_worker.link import Link, LinkClosed
 from ipymini_worker.wire import PARENT, STDERR, Kind
@@ -81,19 +83,21 @@ class OutStream(HeaderParent, io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if text:
-            self._publish(text.encode("utf-8", "backslashreplace"))
+            # Not `_getframe(1)`, which raises where there is none.
+            more = text[-1] != "\n" and printing.ends_line(sys._getframe().f_back)
+            self._publish(text.encode("utf-8", "backslashreplace"), more)
             if self.recorder is not None:
                 self.recorder(self.name[1:-1], text)
         return len(text)
 
-    def _publish(self, data: bytes) -> None:
+    def _publish(self, data: bytes, more: bool) -> None:
         if self._link is None:
             self._write_fd(data)
             return
         request = context.current()
         try:
             if request is context.active():
-                self._link.send(Kind.STREAM, request.id, (data,), self._flags)
+                self._link.send_text(request.id, data, self._flags, more)
             else:
                 self._link.send(Kind.STREAM, request.id, (request.header_bytes, data), self._flags | PARENT)
         except LinkClosed:

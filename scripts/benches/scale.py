@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -81,6 +82,11 @@ def plot(quick: bool) -> None:
                 ax.plot(sizes, _measured(curve, spec, sizes), marker="o", markersize=3, label=spec.name)
                 bar.update()
             ax.set(title=curve.title, xscale="log", yscale="log")
+            low, high = (math.log10(end) for end in ax.get_ylim())
+            ax.set_ylim(10 ** math.floor(low), 10 ** math.ceil(high))  # whole decades: one tick each, and no other
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter("")
             ax.grid(alpha=0.3)
     axes[0].set_ylabel("ms")
     axes[0].legend(fontsize="small")

@@ -137,6 +137,23 @@ def test_part_of_a_line_waits_for_the_rest_but_not_for_long(house: House) -> Non
     assert house.texts() == ["progress: 50 %"]
 
 
+def test_line_that_becomes_whole_does_not_wait_any_longer(house: House) -> None:
+    house.says("one")
+    house.passes(TEXT_DELAY)
+    assert house.texts() == []
+    house.says("\n")
+    house.passes()
+    house.passes()
+    assert house.texts() == ["one\n"]
+    house.says("two\n")
+    house.passes(TEXT_DELAY / 2)  # not by a timer of the line before
+    house.passes()
+    assert house.texts() == []
+    house.passes(TEXT_DELAY)
+    house.passes()
+    assert house.texts() == ["two\n"]
+
+
 def test_loop_comes_back_for_what_the_socket_did_not_take(house: House) -> None:
     house.sockets.blocked.add("iopub")
     house.publishes()

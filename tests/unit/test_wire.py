@@ -12,7 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipymini_worker.wire import HEADER, KINDS, LIMIT, MAGIC, MOST_PARTS, SMALL, Decoder, Frame, Kind, WireError, encode
+from ipymini_worker.wire import (
+    HEADER,
+    KINDS,
+    LIMIT,
+    MAGIC,
+    MOST_PARTS,
+    PARENT,
+    SMALL,
+    STDERR,
+    Decoder,
+    Frame,
+    Kind,
+    WireError,
+    encode,
+    encode_text,
+)
 
 LENGTH = struct.Struct("!Q")
 ENDS = sorted({(shape.sender, shape.socket) for shape in KINDS.values()})
@@ -32,7 +47,7 @@ def frames(draw: st.DrawFn, sender: str, socket: str) -> Frame:
         st.builds(bytes, st.sampled_from([SMALL - 1, SMALL, SMALL + 1, 5 * SMALL])),
     )
     parts = [draw(part) for _ in range(count)]
-    return Frame(kind, draw(st.integers(0, 2**64 - 1)), draw(st.integers(0, 255)), parts)
+    return Frame(kind, draw(st.just(7) | st.integers(0, 2**64 - 1)), draw(st.just(0) | st.integers(0, 255)), parts)
 
 
 def stream(sent: Iterable[Frame]) -> bytes:
@@ -58,13 +73,26 @@ def plain(frame: Frame) -> Frame:
     return frame._replace(parts=[bytes(part) for part in frame.parts])
 
 
+def joined(heard: Iterable[Frame]) -> list[Frame]:
+    """Text that follows text of the same request and stream is one text, however it comes."""
+    frames: list[Frame] = []
+    for frame in map(plain, heard):
+        last = frames[-1] if frames else None
+        single = frame.kind is Kind.STREAM and len(frame.parts) == 1 and not frame.flags & PARENT
+        if single and last is not None and len(last.parts) == 1 and last[:3] == frame[:3]:
+            frames[-1] = frame._replace(parts=[bytes(last.parts[0]) + bytes(frame.parts[0])])
+        else:
+            frames.append(frame)
+    return frames
+
+
 @pytest.mark.parametrize(("sender", "socket"), ENDS)
 @given(data=st.data())
 def test_any_frames_come_out_of_any_cut_of_the_stream(sender: str, socket: str, data: st.DataObject) -> None:
     sent = data.draw(st.lists(frames(sender, socket), max_size=6))
     sizes = data.draw(st.lists(st.integers(1, 70_000), max_size=30))
     decoder = Decoder(sender, socket)
-    assert [plain(f) for f in feed(decoder, stream(sent), sizes)] == sent
+    assert joined(feed(decoder, stream(sent), sizes)) == joined(sent)
     assert not decoder.partial
 
 
@@ -213,3 +241,34 @@ def test_valid_stream_with_bytes_changed_is_frames_or_a_wire_error(data: st.Data
 
 def test_every_kind_has_a_row() -> None:
     assert set(KINDS) == set(Kind)
+
+
+def test_text_of_one_request_and_stream_comes_out_as_one() -> None:
+    sent = [Frame(Kind.STREAM, 1, 0, [b"one\n"]), Frame(Kind.STREAM, 1, 0, [b"two\n"])]
+    (frame,) = feed(Decoder("worker", "work"), stream(sent))
+    assert frame == Frame(Kind.STREAM, 1, 0, [b"one\ntwo\n"])
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        Frame(Kind.STREAM, 2, 0, [b"another request"]),
+        Frame(Kind.STREAM, 1, STDERR, [b"another stream"]),
+        Frame(Kind.STREAM, 1, PARENT, [b"{}", b"another parent"]),
+        Frame(Kind.STREAM, 1, PARENT, [b"a parent that has lost its text"]),
+        Frame(Kind.PUBLISH, 1, 0, [b"no text", b"{}", b"{}"]),
+    ],
+    ids=lambda frame: str(frame.parts[0]),
+)
+def test_text_is_joined_with_nothing_else(second: Frame) -> None:
+    first = Frame(Kind.STREAM, 1, 0, [b"text"])
+    assert [plain(frame) for frame in feed(Decoder("worker", "work"), stream([first, second, first]))] == [
+        first,
+        second,
+        first,
+    ]
+
+
+@given(st.integers(0, 2**64 - 1), st.binary(max_size=40), st.sampled_from([0, STDERR]))
+def test_short_way_to_encode_text_is_the_long_way(request: int, text: bytes, flags: int) -> None:
+    assert [encode_text(request, text, flags)] == encode(Kind.STREAM, request, [text], flags)

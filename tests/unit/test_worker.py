@@ -18,7 +18,16 @@ from ipymini_supervisor.process import Exit
 from ipymini_supervisor.stack import Cells
 from ipymini_supervisor.threads import Thread
 from ipymini_supervisor.timers import Timers
-from ipymini_supervisor.worker import DUMP_BEGINS, DUMP_ENDS, PONG_AT_LAST, PONG_WITHIN, Worker
+from ipymini_supervisor.worker import (
+    DUMP_BEGINS,
+    DUMP_ENDS,
+    FLOOD,
+    GATHER,
+    LITTLE,
+    PONG_AT_LAST,
+    PONG_WITHIN,
+    Worker,
+)
 from ipymini_worker.wire import DUMP_SIGNAL, Decoder, Frame, Kind, WireError, encode
 
 #: A dump that is complete: it comes to the first frame of the main thread.
@@ -497,3 +506,58 @@ def test_kills_of_the_system_are_those_since_the_worker_was_born(
     house.process.dies(-9)
     assert house.worker.bury().oom_kills == told
     house.close()
+
+
+def prints(house: House, count: int, text: bytes = b"x", pause: float = GATHER / 2) -> int:
+    """Text, each a read of its own; returns how many of them were read."""
+    before = len(house.frames)
+    for _ in range(count):
+        house.process.says(Kind.STREAM, 1, text)
+        house.handles()
+        house.waits(pause)
+    return len(house.frames) - before
+
+
+def test_flood_of_little_text_gathers_before_it_is_read(house: House) -> None:
+    assert prints(house, FLOOD) == FLOOD
+    work = house.process.work.fileno()
+    house.process.says(Kind.STREAM, 1, b"the last that is read at once")
+    house.handles()
+    assert work not in house.sockets.watched
+    house.process.says(Kind.STREAM, 1, b"one")
+    house.process.says(Kind.STREAM, 1, b"two")
+    house.process.says(Kind.REPLY, 1, b"{}")
+    house.handles()
+    assert len(house.frames) == FLOOD + 1
+    assert house.timers.timeout(house.clock()) == pytest.approx(GATHER)
+    house.waits(GATHER)
+    house.handles()
+    assert [bytes(frame.parts[0]) for frame in house.frames[FLOOD + 1 :]] == [b"onetwo", b"{}"]
+    assert house.sockets.watched[work] == (True, False)
+    assert house.timers.timeout(house.clock()) is None  # what is no text ends it
+
+
+@pytest.mark.parametrize(
+    ("text", "pause"), [(b"x" * LITTLE, GATHER / 2), (b"x", 2 * GATHER)], ids=["much at once", "not so fast"]
+)
+def test_other_text_is_read_at_once(house: House, text: bytes, pause: float) -> None:
+    assert prints(house, 3 * FLOOD, text, pause) == 3 * FLOOD
+
+
+def test_what_has_gathered_when_the_worker_dies_is_taken(house: House) -> None:
+    prints(house, FLOOD + 1, pause=0)
+    house.process.says(Kind.STREAM, 1, b"last words")
+    house.process.dies(-signal.SIGSEGV)
+    assert house.handles()
+    house.worker.bury()
+    assert bytes(house.frames[-1].parts[0]) == b"last words"
+    assert house.timers.timeout(house.clock()) is None
+
+
+def test_worker_that_must_wait_is_not_read_when_its_text_has_gathered(house: House) -> None:
+    prints(house, FLOOD + 1, pause=0)
+    house.worker.reading = False
+    house.waits(GATHER)
+    assert house.process.work.fileno() not in house.sockets.watched
+    house.worker.reading = True
+    assert house.process.work.fileno() in house.sockets.watched

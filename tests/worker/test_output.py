@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
 
 from worker.driver import Worker
@@ -123,6 +126,59 @@ def test_forked_process_that_forgets_to_exit_does_not_answer_requests(worker: Wo
 
 def test_many_prints_arrive_complete_and_in_order(worker: Worker) -> None:
     assert worker.good("for i in range(20_000): print(i)").stdout == "".join(f"{i}\n" for i in range(20_000))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="other Pythons may need two")
+def test_line_costs_one_system_call(worker: Worker) -> None:
+    code = (
+        "import sys\nlink = sys.stdout._link\nreal, calls = link._socket, []\n"
+        "class Counting:\n"
+        "    def send(self, *data): calls.append(data); return real.send(*data)\n"
+        "    def __getattr__(self, name): return getattr(real, name)\n"
+        "link._socket = Counting()\n"
+        "for i in range(1000): print(i)\n"
+        "link._socket = real; len(calls)"
+    )
+    assert int(worker.good(code).result) <= 1002  # by the first two it is told what follows
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "os._exit(3)", "ctypes.string_at(0)"])
+def test_what_was_printed_before_a_death_has_arrived(fresh: Worker, end: str) -> None:
+    request = fresh.start(f"import ctypes, os\nfor i in range(1000):\n    print(i)\n    if i == 500: {end}")
+    fresh.wait_for_end()
+    printed = "".join(e.content for e in fresh.events if e.request == request and e.type == "stdout")
+    assert printed == "".join(f"{i}\n" for i in range(501))
+
+
+def test_lines_of_threads_arrive_complete(worker: Worker) -> None:
+    code = (
+        "import sys, threading\n"
+        "before = sys.getswitchinterval(); sys.setswitchinterval(1e-6)\n"
+        "def talk(n):\n    for i in range(2000): print(f'<{n}:{i}>')\n"
+        "threads = [threading.Thread(target=talk, args=(n,)) for n in range(4)]\n"
+        "for t in threads: t.start()\n"
+        "for t in threads: t.join()\n"
+        "sys.setswitchinterval(before)"
+    )
+    printed = worker.good(code).stdout
+    assert printed.count("\n") == 8000
+    for n in range(4):
+        assert [i for m, i in re.findall(r"<(\d):(\d+)>", printed) if m == str(n)] == [str(i) for i in range(2000)]
+
+
+def test_interrupts_in_the_midst_of_prints_lose_nothing_and_print_nothing_twice(worker: Worker) -> None:
+    code = "i = 0\nwhile True:\n    print(i)\n    i += 1"
+    for _ in range(20):
+        request = worker.start(code)
+        worker.wait(lambda request=request: any(e.request == request and e.type == "stdout" for e in worker.events))
+        worker.interrupt()
+        answer = worker.answer(request)
+        assert answer.failure[0] == "KeyboardInterrupt"
+        lines = answer.stdout.splitlines()
+        assert lines == [str(i) for i in range(len(lines))]
+        last = int(worker.good("i").result)
+        assert last <= len(lines) <= last + 1
+        worker.events.clear()
 
 
 def test_large_text_arrives_complete(worker: Worker) -> None:

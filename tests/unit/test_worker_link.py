@@ -1,0 +1,97 @@
+"""The worker's end of the link: text that waits for its line's end."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from ipymini_worker.link import Link
+from ipymini_worker.wire import SMALL, STDERR, Decoder, Frame, Kind
+
+pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="elsewhere no frame is sure to leave in one call")
+
+
+class House:
+    """A link, and the supervisor's end of its socket."""
+
+    def __init__(self) -> None:
+        self._end, theirs = socket.socketpair()
+        self._end.setblocking(False)
+        self.link = Link(theirs.detach(), "work")
+        self._decoder = Decoder("worker", "work")
+
+    def hears(self) -> list[Frame]:
+        """All that has been sent so far."""
+        found: list[Frame] = []
+        while True:
+            with self._decoder.buffer() as buffer:
+                try:
+                    count = self._end.recv_into(buffer)
+                except BlockingIOError:
+                    return [frame._replace(parts=[bytes(part) for part in frame.parts]) for frame in found]
+            found += self._decoder.filled(count)
+
+    def close(self) -> None:
+        self.link.close()
+        self._end.close()
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    made = House()
+    yield made
+    made.close()
+
+
+def test_text_leaves_with_its_line_end(house: House) -> None:
+    house.link.send_text(1, b"a", 0, True)
+    assert house.hears() == []
+    house.link.send_text(1, b"\n", 0)
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"a\n"])]
+    house.link.send_text(1, b"b", 0)
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"b"])]
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        Frame(Kind.REPLY, 1, 0, [b"{}"]),
+        Frame(Kind.PUBLISH, 1, 0, [b"display_data", b"{}", bytes(5 * SMALL)]),
+        Frame(Kind.STREAM, 2, 0, [b"of another request"]),
+        Frame(Kind.STREAM, 1, STDERR, [b"of the other stream"]),
+        Frame(Kind.GOODBYE, 0, 0, []),
+    ],
+    ids=lambda frame: f"{frame.kind.name} {frame.request} {frame.flags}",
+)
+def test_text_that_waits_leaves_before_anything_else(house: House, then: Frame) -> None:
+    house.link.send_text(1, b"a", 0, True)
+    if then.kind is Kind.STREAM:
+        house.link.send_text(then.request, bytes(then.parts[0]), then.flags)
+    else:
+        house.link.send(then.kind, then.request, then.parts, then.flags)
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"a"]), then]
+
+
+def test_text_that_waits_leaves_before_a_descriptor(house: House) -> None:
+    house.link.send_text(1, b"a", 0, True)
+    house.link.send_descriptor(Kind.SNAPSHOT, [b"1", b"2"], 0, 0)
+    assert [frame.kind for frame in house.hears()] == [Kind.STREAM, Kind.SNAPSHOT]
+
+
+@pytest.mark.parametrize("size", [SMALL - 64, SMALL - 63, 5 * SMALL])
+def test_text_that_is_too_large_waits_for_nothing(house: House, size: int) -> None:
+    house.link.send_text(1, b"a", 0, True)
+    house.link.send_text(1, b"x" * size, 0, True)
+    house.link.send_text(1, b"\n", 0)
+    heard = house.hears()
+    assert b"".join(bytes(frame.parts[0]) for frame in heard) == b"a" + b"x" * size + b"\n"
+
+
+def test_copy_of_the_process_does_not_say_what_waited_in_the_original(house: House) -> None:
+    house.link.send_text(1, b"a", 0, True)
+    house.link.renew(os.dup(house.link.fileno()))
+    house.link.send(Kind.GOODBYE)
+    assert house.hears() == [Frame(Kind.GOODBYE, 0, 0, [])]
