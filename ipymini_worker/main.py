@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from ipymini_worker import context, history, imports, jsonable
+from ipymini_worker import context, imports, jsonable
 from ipymini_worker.control import Control, leave
 from ipymini_worker.identity import disguise
 from ipymini_worker.interrupts import Gate
@@ -111,10 +111,8 @@ class Worker:
         self._answering, self._joining, self._subshells = assemble(
             kernel, app, self._link, self._control_link, self._publisher, self._stdin, self._streams, self._snapshots
         )
-        history.pause(self._shell)
         while self._snapshots.pristine():
-            history.reopen(self._shell, new_session=True)
-        history.go_on(self._shell)
+            self._shell.history_manager.reopen(new_session=True)
         with self._gate.opened():
             app.run_startup()
         self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
@@ -180,16 +178,14 @@ class Worker:
         if self._loop.shared:  # what runs in it would go on in the copy, too
             take.expire()
             return False
-        history.pause(self._shell)
         cell = self._shell.execution_count
         while take.after_cell(cell) if after else take.before_cell(cell):
             resumed = after = True
-            history.reopen(self._shell, new_session=False)
+            self._shell.history_manager.reopen(new_session=False)
             if self._victim[0]:
-                history.recall(self._shell, *self._victim)
+                self._shell.history_manager.recall(*self._victim)
             cell = self._shell.execution_count
             self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
-        history.go_on(self._shell)
         return resumed
 
     @contextmanager

@@ -20,6 +20,7 @@ from ipymini_worker import command, context, toolkits, tracebacks
 from ipymini_worker.awaits import needs_loop
 from ipymini_worker.context import Failure
 from ipymini_worker.display import WorkerDisplayHook, WorkerDisplayPublisher
+from ipymini_worker.history import HistoryManager
 from ipymini_worker.identity.counterpart import Counterpart
 from ipymini_worker.identity.parents import MessageParent
 from ipymini_worker.interrupts import not_swallowed
@@ -70,6 +71,11 @@ class WorkerShell(Counterpart, MessageParent, Running):
 
     def init_virtualenv(self) -> None:
         """The interpreter was chosen on purpose; the environment of whoever started the server says nothing."""
+
+    def init_history(self) -> None:
+        """The history is written behind the cells' backs."""
+        self.history_manager = HistoryManager(shell=self, parent=self)
+        self.configurables.append(self.history_manager)
 
     def init_hooks(self) -> None:
         """Pages go to the frontend."""
