@@ -30,6 +30,7 @@ from ipymini_worker.publish import Publisher
 from ipymini_worker.snapshot import Files, Mode, Snapshots
 from ipymini_worker.stdin import Stdin
 from ipymini_worker.streams import OutStream
+from ipymini_worker.warm import Warmth, completer
 from ipymini_worker.wire import CALM, DUMP_SIGNAL, OVER, STACK, WIRE_VERSION, Frame, Kind, WireError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Worker:
             abandon=self._abandon,
             still=self._still,
         )
+        self._warmth = Warmth(os.environ, lambda: completer(self._shell))
         self._lost: list[str] = []  # what was lost on the way from a snapshot, in sentences
         self._publisher = Publisher(self._link)
         self._connection_file = connection_file
@@ -128,6 +130,7 @@ class Worker:
             try:
                 self._loop.adopt()
                 self._snapshots.look()
+                self._warmth.idle(self._link, self._loop)
                 with self._gate.opened(self._loop.on_sigint) if self._loop.shared else nullcontext():
                     self._loop.idle(self._link)
                 frame = self._link.receive()
@@ -166,6 +169,7 @@ class Worker:
         self._joining.begin(request)
         self._answering.answer(request, self._joining.end)
         if kind == "execute_request":
+            self._warmth.cell()
             self._snapshot(after=True)
         elif kind in CHANGING:
             self._snapshots.expire()
