@@ -1,81 +1,375 @@
-"""IPython's history across forks: a database and a thread that do not survive one."""
+"""IPython's history without waiting for the disk, and across forks.
+
+Rules:
+
+1. A cell costs an entry in a list. A thread writes what is in the list, many at once if cells come fast.
+2. The database is not opened, and the session has no number, before something is written or somebody asks.
+3. The thread has the database open only while it holds `_writing`, and a fork, whoever makes it, waits for that: no
+   copy finds a lock of SQLite's taken by a thread that it does not have.
+4. What cannot be written is kept and tried again; one line on stderr says so, once.
+5. The start of a session, to the microsecond, tells a copy which one it goes on with, if it got its number meanwhile.
+"""
 
 from __future__ import annotations
 
-import sqlite3
+import os
+import signal
 import sys
 import threading
+import weakref
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
+from IPython.core import history as ipython
+
+from ipymini_worker import context
+
 MEMORY = ":memory:"
+#: The name of the thread, which is that of IPython's own: it does the same.
+THREAD = "IPythonHistorySavingThread"
+#: Seconds that a reader, and the end of the session, wait for another process that has the database locked.
+_PATIENCE = 1.0
+#: How often the thread finds it locked before that is said.
+_ATTEMPTS = 10
+#: How often a file that is no database is moved away.
+_REPAIRS = 3
+#: Writing takes one part in so many of the time, and there are at least and at most so many seconds in between.
+_SHARE, _SHORTEST, _LONGEST = 20, 0.1, 2.0
+#: Seconds before the thread's first look: the first cell has better use for the processor than to load SQLite.
+_GRACE = 0.05
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS sessions (session integer primary key autoincrement, start timestamp,"
+    " end timestamp, num_cmds integer, remark text)",
+    "CREATE TABLE IF NOT EXISTS history (session integer, line integer, source text, source_raw text,"
+    " PRIMARY KEY (session, line))",
+    "CREATE TABLE IF NOT EXISTS output_history (session integer, line integer, output text,"
+    " PRIMARY KEY (session, line))",
+)
 
 
-def pause(shell: Any) -> None:
-    """Before a fork: IPython 9 and late versions of 8 stop the thread that writes by themselves, others do not."""
-    manager = shell.history_manager
-    thread = getattr(manager, "save_thread", None)
-    if thread is not None and thread.is_alive() and not hasattr(type(manager), "_stop_thread"):
-        thread.stop()
-        manager.save_thread = None
+class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython is not typed
+    """Bears the name of IPython's, so that configuration and `%config` find it."""
 
+    hist_file: Any  # a Path, or MEMORY
+    db_input_cache: Any  # of prompt number, transformed source and source, each a tuple
+    db_output_cache: Any
+    using_thread = True  # IPython asks before it sets `save_flag`
 
-def go_on(shell: Any) -> None:
-    """After a fork, on both sides: starts the thread again where IPython does not do it by itself."""
-    manager = shell.history_manager
-    if manager.save_thread is None and not hasattr(manager, "_restart_thread_if_stopped"):
-        _start_thread(manager)
+    def __init__(self, shell: Any = None, config: Any = None, **traits: Any) -> None:
+        self._connection: Any = None  # for reading
+        self._number = 0  # of the session, once it has one
+        self._started = _now()
+        self._writer: threading.Thread | None = None
+        self._said = False
+        self._attempts = self._repairs = 0
+        self.renew()
+        self._away = False
+        # Not that of IPython's manager, which opens the database and starts a thread.
+        super(ipython.HistoryManager, self).__init__(shell=shell, config=config, **traits)
+        if self.stored:
+            self.hist_file = Path(self.hist_file)  # IPython, which moves broken files away, wants no string
+        _managers.add(self)
 
+    # -- the database, opened when it is needed
 
-def reopen(shell: Any, *, new_session: bool) -> None:
-    """In a copy that has become the worker: opens the database again; nothing is written twice.
+    @property
+    def stored(self) -> bool:
+        """Whether there is a file."""
+        return bool(self.enabled) and str(self.hist_file) != MEMORY
 
-    :param new_session: whether this is another session, as after a respawn; else the old one goes on.
-    """
-    manager = shell.history_manager
-    if not manager.enabled or str(manager.hist_file) == MEMORY:
-        return
-    manager.db_input_cache_lock = threading.Lock()  # another thread may have held them
-    manager.db_output_cache_lock = threading.Lock()
-    try:
-        manager.db.close()
-        manager.init_db()
+    def init_db(self) -> None:
+        """The database is opened when it is needed next."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    @property
+    def db(self) -> Any:
+        """A connection for reading; to a database that is empty as long as the real one cannot be used."""
+        while self._connection is None:
+            if self.stored:
+                try:
+                    self._connect(_PATIENCE).close()
+                except Exception as error:
+                    if not _corrupt(error):  # IPython would move the file away, although nothing is wrong with it
+                        self._complain(error)
+                        return _empty()
+            try:
+                super().init_db()
+            except OSError as error:  # it cannot be moved away either
+                self._complain(error)
+                self.hist_file = MEMORY
+        return self._connection
+
+    @db.setter
+    def db(self, connection: Any) -> None:
+        self._connection = connection
+
+    def _connect(self, patience: float) -> Any:
+        """A connection of its own, for any thread.
+
+        :param patience: seconds to wait where the database is locked.
+        :raises sqlite3.Error: the database cannot be used.
+        """
+        import sqlite3
+
+        connection = sqlite3.connect(str(self.hist_file), **{**self.connection_options, "timeout": patience})
+        try:
+            with connection:
+                for table in _TABLES:
+                    connection.execute(table)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Ends the thread, and closes the connection for reading; what is not written stays so."""
+        if self._writer is not None:
+            self._ended.set()
+            self._wanted.set()
+            self._writer.join()
+            self._writer = None
+            self._ended.clear()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _run_sql(self, *args: Any, **options: Any) -> list[Any]:
+        """As the base class; nothing is found in a database that is locked."""
+        try:
+            # At once: rows that wait to be fetched keep others from writing.
+            return list(super()._run_sql(*args, **options))
+        except Exception as error:
+            if not _is_sqlite(error) or _corrupt(error):
+                raise
+            self._complain(error)
+            return []
+
+    # -- the session
+
+    @property
+    def session_number(self) -> int:
+        """The number of the session in the database, which it gets now if it has none; 0 if that cannot be done."""
+        if not self._number and self.enabled and not self._away:
+            try:
+                if self.stored:
+                    with self._writing, closing(self._connect(_PATIENCE)) as connection, connection:
+                        self._number = self._number or self._begin(connection)
+                else:
+                    with self.db:
+                        self._number = self._begin(self.db)
+            except Exception as error:
+                if _corrupt(error) and self._repaired():
+                    return self.session_number
+                self._complain(error)
+        return self._number
+
+    @session_number.setter
+    def session_number(self, number: int) -> None:
+        self._number = number
+
+    def _begin(self, connection: Any) -> int:
+        """Gives the session a number, in a transaction of the caller's."""
+        row = connection.execute("INSERT INTO sessions VALUES (NULL, ?, NULL, NULL, '')", (self._started,))
+        return int(row.lastrowid)
+
+    def new_session(self, conn: Any = None) -> None:
+        """Another session begins; it gets its number when it is needed."""
+        self._number, self._started = 0, _now()
+
+    def end_session(self) -> None:
+        """As the base class; a session in which nothing was done leaves nothing in the database."""
+        if self._away:
+            return
+        self.writeout_cache()
+        if self._number and self.enabled:
+            try:
+                self.db.execute(f"PRAGMA busy_timeout = {int(1000 * _PATIENCE)}")
+                super().end_session()
+            except Exception as error:
+                self._complain(error)
+        self.new_session()
+
+    def reset(self, new_session: bool = True) -> None:
+        """As the base class."""
+        super().reset(new_session=False)
         if new_session:
-            manager.new_session()
-            manager.db_input_cache, manager.db_output_cache = [], []
-        else:
-            written = _lines(manager)
-            manager.db_input_cache = [entry for entry in manager.db_input_cache if entry[0] not in written]
-            # Lines that the original has written and this copy has never seen.
-            shell.execution_count = max(shell.execution_count, max(written, default=0) + 1)
-            for line in sorted(written):
-                if line >= len(manager.input_hist_raw):
-                    _cut(manager, line)
-                    manager.input_hist_parsed.append(written[line][0])
-                    manager.input_hist_raw.append(written[line][1])
-            manager.db_output_cache = []
-        if manager.save_thread is not None and not manager.save_thread.is_alive():
-            manager.save_thread = None
-        if manager.save_thread is None:
-            _start_thread(manager)
-    except (sqlite3.Error, OSError) as error:
-        print(f"The history cannot be opened again ({error}); it is kept in memory.", file=sys.stderr)
-        manager.hist_file = MEMORY
-        manager.init_db()
-        manager.new_session()
+            self.end_session()
+            self.input_hist_parsed[:] = [""]
+            self.input_hist_raw[:] = [""]
 
+    # -- writing
 
-def recall(shell: Any, cell: int, code: str) -> None:
-    """Keeps the input of a cell that took the worker with it, under its own prompt number."""
-    manager = shell.history_manager
-    _cut(manager, cell)
-    if manager.enabled and str(manager.hist_file) != MEMORY and cell in _lines(manager):
-        enabled, manager.db_cache_size = manager.db_cache_size, sys.maxsize  # the thread must not see it meanwhile
-        manager.store_inputs(cell, shell.transform_cell(code), code)
-        manager.db_input_cache = [entry for entry in manager.db_input_cache if entry[0] != cell]
-        manager.db_cache_size = enabled
-    else:
-        manager.store_inputs(cell, shell.transform_cell(code), code)
-    shell.execution_count = max(shell.execution_count, cell + 1)
+    @property
+    def save_flag(self) -> HistoryManager:
+        """What IPython calls `set` of when there is enough to be written."""
+        return self
+
+    def _restart_thread_if_stopped(self) -> None:
+        """IPython asks for it; `set` does it."""
+
+    def set(self) -> None:
+        """Has the thread write what there is."""
+        if not self.stored or self._away:
+            return
+        self._wanted.set()
+        if self._writer is None or not self._writer.is_alive():
+            self._start_writer()
+
+    def _start_writer(self) -> None:
+        self._writer = thread = threading.Thread(target=self._write_in_thread, name=THREAD, daemon=True)
+        # The debugger leaves it alone.
+        thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # SIGINT is for the main thread
+        try:
+            thread.start()
+        except RuntimeError:  # there can be no more threads; whoever reads, and the end, will write
+            self._writer = None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+    def _write_in_thread(self) -> None:
+        self._ended.wait(_GRACE)
+        while True:
+            self._wanted.wait()
+            if self._ended.is_set():
+                return
+            self._wanted.clear()
+            began = perf_counter()
+            if not self._write(0.0) and self._attempts < _ATTEMPTS:
+                self._wanted.set()
+            self._ended.wait(min(max(_SHARE * (perf_counter() - began), _SHORTEST), _LONGEST))
+
+    def writeout_cache(self, conn: Any = None) -> None:
+        """Writes what has not been written, now."""
+        if self.stored:
+            self._attempts = _ATTEMPTS
+            self._write(_PATIENCE)
+        elif not self._away:
+            super().writeout_cache()
+
+    def _write(self, patience: float) -> bool:
+        """Writes what there is; returns False if that did not work, and it is still to be done."""
+        with self._writing:
+            inputs, outputs = list(self.db_input_cache), list(self.db_output_cache)
+            if self._away or not (inputs or outputs):
+                return True
+            try:
+                with closing(self._connect(patience)) as connection, connection:
+                    number = self._number or self._begin(connection)
+                    for entry in inputs:
+                        number = self._insert(connection, number, *entry)
+                    for line, output in outputs:
+                        row = (number, line, _storable(output))
+                        connection.execute("INSERT OR IGNORE INTO output_history VALUES (?, ?, ?)", row)
+            except Exception as error:
+                if _corrupt(error) and self._repaired():
+                    return self._write(patience)
+                self._attempts += 1
+                if "locked" not in str(error) or self._attempts >= _ATTEMPTS:
+                    self._attempts = _ATTEMPTS
+                    self._complain(error)
+                return False
+            self._number, self._attempts = number, 0
+            with self.db_input_cache_lock:
+                del self.db_input_cache[: len(inputs)]
+            with self.db_output_cache_lock:
+                del self.db_output_cache[: len(outputs)]
+            return True
+
+    def _insert(self, connection: Any, number: int, line: int, source: str, raw: str) -> int:
+        """Writes one input; returns the number of the session, which is another one where the line is taken."""
+        row = (line, _storable(source), _storable(raw))
+        statement = "INSERT OR IGNORE INTO history VALUES (?, ?, ?, ?)"
+        if not connection.execute(statement, (number, *row)).rowcount:
+            query = "SELECT source_raw FROM history WHERE session = ? AND line = ?"
+            if connection.execute(query, (number, line)).fetchone() != (row[2],):
+                self._started = _now()
+                number = self._begin(connection)
+                connection.execute(statement, (number, *row))
+        return number
+
+    def _repaired(self) -> bool:
+        """Lets IPython move a file that is no database out of the way; returns whether it is worth another try."""
+        self._repairs += 1
+        if self._repairs > _REPAIRS:
+            return False
+        self._number = 0
+        try:
+            super().init_db()
+        except Exception:
+            return False
+        return self.stored
+
+    def _complain(self, error: Exception) -> None:
+        """Says, once, that the history cannot be used. The cell that happens to run shows it."""
+        if not self._said:
+            self._said = True
+            text = f"The history cannot be written ({error}); it is kept in memory, and tried again.\n"
+            # Not `sys.stderr`, which may be a cell's own by now.
+            if sys.__stderr__ is not None:
+                context.run(context.active(), sys.__stderr__.write, text)
+
+    # -- forks
+
+    def renew(self) -> None:
+        """Locks that nobody holds; in a copy, those of the original may be held by threads that it does not have."""
+        self._writing = threading.RLock()
+        self.db_input_cache_lock = threading.Lock()
+        self.db_output_cache_lock = threading.Lock()
+        self._wanted, self._ended = threading.Event(), threading.Event()
+        self._away = True
+
+    def reopen(self, *, new_session: bool) -> None:
+        """In a copy that has become the worker: opens the database again; nothing is written twice.
+
+        :param new_session: whether this is another session, as after a respawn; else the old one goes on.
+        """
+        self._away, self._attempts = False, 0
+        if not self.stored:
+            return
+        self.init_db()
+        if new_session:
+            self.new_session()
+            self.db_input_cache, self.db_output_cache = [], []
+            return
+        self.db_output_cache = []
+        written = self.lines()
+        self.db_input_cache = [entry for entry in self.db_input_cache if entry[0] not in written]
+        # Lines that the original has written and this copy has never seen.
+        self.shell.execution_count = max(self.shell.execution_count, max(written, default=0) + 1)
+        for line in sorted(written):
+            if line >= len(self.input_hist_raw):
+                _cut(self, line)
+                self.input_hist_parsed.append(written[line][0])
+                self.input_hist_raw.append(written[line][1])
+        if self.db_input_cache:
+            self.set()
+
+    def recall(self, cell: int, code: str) -> None:
+        """Keeps the input of a cell that took the worker with it, under its own prompt number."""
+        _cut(self, cell)
+        self.store_inputs(cell, self.shell.transform_cell(code), code)
+        self.shell.execution_count = max(self.shell.execution_count, cell + 1)
+
+    def lines(self) -> dict[int, tuple[str, str]]:
+        """The inputs of this session that are in the database, transformed and as they were typed, by prompt number."""
+        if not self.stored or not os.path.exists(self.hist_file):
+            return {}
+        try:
+            with closing(self._connect(_PATIENCE)) as connection:
+                if not self._number:  # the original may have got one meanwhile
+                    rows = connection.execute("SELECT max(session) FROM sessions WHERE start = ?", (self._started,))
+                    self._number = rows.fetchone()[0] or 0
+                query = "SELECT line, source, source_raw FROM history WHERE session = ?"
+                return {line: texts for line, *texts in connection.execute(query, (self._number,))}
+        except Exception as error:
+            self._complain(error)
+            return {}
 
 
 def _cut(manager: Any, length: int) -> None:
@@ -85,15 +379,71 @@ def _cut(manager: Any, length: int) -> None:
         del inputs[length:]
 
 
-def _lines(manager: Any) -> dict[int, tuple[str, str]]:
-    """The inputs of this session that are in the database, transformed and as they were typed, by prompt number."""
-    query = "SELECT line, source, source_raw FROM history WHERE session = ?"
-    rows = manager.db.execute(query, (manager.session_number,))
-    return {line: (source, raw) for line, source, raw in rows}
+def _now() -> str:
+    return datetime.now().isoformat(" ", "microseconds")
 
 
-def _start_thread(manager: Any) -> None:
-    from IPython.core.history import HistorySavingThread
+def _empty() -> Any:
+    """A database in which there is nothing."""
+    import sqlite3
 
-    manager.save_thread = HistorySavingThread(manager)
-    manager.save_thread.start()
+    connection = sqlite3.connect(MEMORY, check_same_thread=False)
+    for table in _TABLES:
+        connection.execute(table)
+    return connection
+
+
+def _is_sqlite(error: Exception) -> bool:
+    import sqlite3
+
+    return isinstance(error, sqlite3.Error)
+
+
+def _corrupt(error: Exception) -> bool:
+    """Whether the file is no database, or none any longer."""
+    import sqlite3
+
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, (sqlite3.OperationalError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
+    )
+
+
+def _storable(text: str) -> str:
+    """`text` as SQLite takes it: there is no UTF-8 for lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+_managers: weakref.WeakSet[HistoryManager] = weakref.WeakSet()
+
+
+class _Held(threading.local):
+    """The managers whose threads wait for a fork that the calling thread makes."""
+
+    def __init__(self) -> None:
+        self.managers: list[HistoryManager] = []
+
+
+_held = _Held()
+
+
+def _before_fork() -> None:
+    """Nobody is in the midst of a write when the process is copied."""
+    for manager in list(_managers):
+        if manager._writing.acquire(timeout=2 * _PATIENCE):  # a disk that hangs must not hang the fork
+            _held.managers.append(manager)
+
+
+def _after_fork(*, copy: bool) -> None:
+    held, _held.managers = _held.managers, []
+    for manager in held:
+        manager._writing.release()
+    if copy:
+        for manager in list(_managers):
+            manager.renew()
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=lambda: _after_fork(copy=False),
+    after_in_child=lambda: _after_fork(copy=True),
+)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from ipymini_worker import context, history, imports, jsonable
+from ipymini_worker import context, imports, jsonable
 from ipymini_worker.control import Control, leave
 from ipymini_worker.identity import disguise
 from ipymini_worker.interrupts import Gate
@@ -30,6 +30,7 @@ from ipymini_worker.publish import Publisher
 from ipymini_worker.snapshot import Files, Mode, Snapshots
 from ipymini_worker.stdin import Stdin
 from ipymini_worker.streams import OutStream
+from ipymini_worker.warm import Warmth, completer
 from ipymini_worker.wire import CALM, DUMP_SIGNAL, OVER, STACK, WIRE_VERSION, Frame, Kind, WireError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Worker:
             abandon=self._abandon,
             still=self._still,
         )
+        self._warmth = Warmth(os.environ, lambda: completer(self._shell))
         self._lost: list[str] = []  # what was lost on the way from a snapshot, in sentences
         self._publisher = Publisher(self._link)
         self._connection_file = connection_file
@@ -111,10 +113,8 @@ class Worker:
         self._answering, self._joining, self._subshells = assemble(
             kernel, app, self._link, self._control_link, self._publisher, self._stdin, self._streams, self._snapshots
         )
-        history.pause(self._shell)
         while self._snapshots.pristine():
-            history.reopen(self._shell, new_session=True)
-        history.go_on(self._shell)
+            self._shell.history_manager.reopen(new_session=True)
         gc.freeze()
         gc.enable()  # it rested from before the first import on, see `ipymini_supervisor.spawning`
         with self._gate.opened():
@@ -132,6 +132,7 @@ class Worker:
             try:
                 self._loop.adopt()
                 self._snapshots.look()
+                self._warmth.idle(self._link, self._loop)
                 with self._gate.opened(self._loop.on_sigint) if self._loop.shared else nullcontext():
                     self._loop.idle(self._link)
                 frame = self._link.receive()
@@ -170,6 +171,7 @@ class Worker:
         self._joining.begin(request)
         self._answering.answer(request, self._joining.end)
         if kind == "execute_request":
+            self._warmth.cell()
             self._snapshot(after=True)
         elif kind in CHANGING:
             self._snapshots.expire()
@@ -182,16 +184,14 @@ class Worker:
         if self._loop.shared:  # what runs in it would go on in the copy, too
             take.expire()
             return False
-        history.pause(self._shell)
         cell = self._shell.execution_count
         while take.after_cell(cell) if after else take.before_cell(cell):
             resumed = after = True
-            history.reopen(self._shell, new_session=False)
+            self._shell.history_manager.reopen(new_session=False)
             if self._victim[0]:
-                history.recall(self._shell, *self._victim)
+                self._shell.history_manager.recall(*self._victim)
             cell = self._shell.execution_count
             self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
-        history.go_on(self._shell)
         return resumed
 
     @contextmanager

@@ -16,10 +16,11 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, Intera
 from traitlets import Any as AnyTrait
 from traitlets import Type, default
 
-from ipymini_worker import command, context, toolkits, tracebacks
+from ipymini_worker import command, context, large, toolkits, tracebacks
 from ipymini_worker.awaits import needs_loop
 from ipymini_worker.context import Failure
 from ipymini_worker.display import WorkerDisplayHook, WorkerDisplayPublisher
+from ipymini_worker.history import HistoryManager
 from ipymini_worker.identity.counterpart import Counterpart
 from ipymini_worker.identity.parents import MessageParent
 from ipymini_worker.interrupts import not_swallowed
@@ -70,6 +71,11 @@ class WorkerShell(Counterpart, MessageParent, Running):
 
     def init_virtualenv(self) -> None:
         """The interpreter was chosen on purpose; the environment of whoever started the server says nothing."""
+
+    def init_history(self) -> None:
+        """The history is written behind the cells' backs."""
+        self.history_manager = HistoryManager(shell=self, parent=self)
+        self.configurables.append(self.history_manager)
 
     def init_hooks(self) -> None:
         """Pages go to the frontend."""
@@ -168,9 +174,16 @@ class WorkerShell(Counterpart, MessageParent, Running):
             run.failure = Failure(type(error).__name__, _text(error), [])
         return run.failure or Failure("Error", "", [])
 
+    def transform_cell(self, raw_cell: str) -> str:
+        """As the base class, but for large cells that have nothing to be transformed."""
+        if large.is_plain(raw_cell, self.input_transformer_manager, self.input_transformers_post):
+            return raw_cell if raw_cell.endswith("\n") else raw_cell + "\n"
+        return super().transform_cell(raw_cell)  # type: ignore[no-any-return]
+
     def should_run_async(self, raw_cell: str, **kwargs: Any) -> bool:
         """Whether the cell needs a running loop: it awaits, or its own code asks asyncio for tasks or the loop."""
-        if super().should_run_async(raw_cell, **kwargs):
+        checked = len(raw_cell) <= large.LARGE or large.may_await(raw_cell)
+        if checked and super().should_run_async(raw_cell, **kwargs):
             return True
         cell = kwargs.get("transformed_cell")
         return bool(self.autoawait and cell is not None and needs_loop(cell))

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import struct
 import tempfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 from IPython.core.compilerop import CachingCompiler
+
+from ipymini_worker.large import LARGE
 
 #: Frontends compute the same names, with the seed that `debugInfo` tells them; this is the one that is in use.
 SEED = 0xC70F6907
@@ -58,7 +62,11 @@ def path(where: str, source: str) -> str:
     :param where: `folder()`.
     """
     given = os.environ.get("IPYKERNEL_CELL_NAME")
-    return given or os.path.join(where, f"{murmur2(source.encode('utf-8', 'surrogatepass'))}.py")
+    if given:
+        return given
+    data = source.encode("utf-8", "surrogatepass")
+    # Nobody sets breakpoints in megabytes, for which the other hash would take seconds.
+    return os.path.join(where, f"{murmur2(data) if len(source) <= LARGE else zlib.crc32(data)}.py")
 
 
 def compiler(where: str, tell: Callable[[int, str], None]) -> type[Any]:
@@ -78,6 +86,14 @@ def compiler(where: str, tell: Callable[[int, str], None]) -> type[Any]:
         def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
             name = self.name_of(raw_code)
             tell(number, name)
+            return name
+
+        def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
+            if len(transformed_code) <= LARGE:
+                return super().cache(transformed_code, number, raw_code)  # type: ignore[no-any-return]
+            name = self.get_code_name(raw_code or transformed_code, transformed_code, number)
+            self._filename_map[name] = number
+            linecache.cache[name] = (lambda: transformed_code,)  # made into lines when somebody wants them
             return name
 
     return CellCompiler

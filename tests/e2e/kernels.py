@@ -137,6 +137,7 @@ class Kernel:
         )
         self.connection: dict[str, Any] = {**connection, "key": text(connection["key"])}
         environment = {**os.environ, "IPYTHONDIR": str(folder / "ipython"), MARK: self.mark}
+        environment["IPYMINI_WARM"] = "0"  # it would take a second of the processor's time from each test
         environment["JPY_PARENT_PID"] = str(launcher or os.getpid())
         environment.pop("PYTEST_CURRENT_TEST", None)  # ipykernel does less where it finds this
         environment.update(env or {})

@@ -1,26 +1,34 @@
-"""IPython's history across forks: every line once in the database, and the input of the cell that took the worker."""
+"""IPython's history: written behind the cells' backs, every line once, also across forks and by whatever goes wrong."""
 
 from __future__ import annotations
 
+import io
+import os
 import sqlite3
+import sys
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from IPython.core.history import HistoryManager
 from IPython.core.interactiveshell import InteractiveShellABC
 
 from ipymini_worker import history
+from ipymini_worker.history import HistoryManager
+
+#: Seconds after which something that has to come will not.
+TIMEOUT = 30.0
 
 
 class Shell:
-    """What a history manager needs of a shell, and what `history` does."""
+    """What a history manager needs of a shell."""
 
-    def __init__(self, hist_file: Path | str) -> None:
+    def __init__(self, hist_file: Path | str, **traits: Any) -> None:
         self.execution_count = 1
         self.pushed: dict[str, Any] = {}
-        self.history_manager: Any = HistoryManager(shell=self, hist_file=str(hist_file))  # type: ignore[no-untyped-call]
+        self.history_manager = HistoryManager(shell=self, hist_file=str(hist_file), **traits)
 
     def push(self, variables: dict[str, Any], interactive: bool = True) -> None:
         """As in IPython."""
@@ -37,14 +45,13 @@ class Shell:
             self.execution_count += 1
 
     def writes(self) -> None:
-        """The thread that writes has had its turn."""
+        """What has not been written is."""
         self.history_manager.writeout_cache()
 
-    def close(self) -> None:
-        manager = self.history_manager
-        if manager.save_thread is not None:
-            manager.save_thread.stop()
-        manager.db.close()
+    def becomes(self, *, new_session: bool = False) -> None:
+        """As a copy that takes the worker's place."""
+        self.history_manager.renew()
+        self.history_manager.reopen(new_session=new_session)
 
 
 InteractiveShellABC.register(Shell)
@@ -58,10 +65,17 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def shell(file: Path) -> Iterator[Shell]:
     """A shell whose thread writes only when the test says so."""
-    made = Shell(file)
-    made.history_manager.db_cache_size = 1000
+    made = Shell(file, db_cache_size=1000)
     yield made
-    made.close()
+    made.history_manager.close()
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is said on stderr."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "__stderr__", stream)
+    return stream
 
 
 def rows(file: Path) -> list[tuple[int, int, str]]:
@@ -89,55 +103,246 @@ def insert(file: Path, session: int, line: int, source: str) -> None:
     db.close()
 
 
-def threads(shell: Shell) -> bool:
-    thread = shell.history_manager.save_thread
-    return thread is not None and thread.is_alive()
+def waits_until_written(shell: Shell) -> None:
+    """The thread has written all that there is."""
+    ended = threading.Event()
+    while shell.history_manager.db_input_cache:
+        assert not ended.wait(0.01)
 
 
-# -- around a fork
+# -- written in the end, and not before
 
 
-def test_thread_is_there_before_and_after_a_fork(shell: Shell) -> None:
-    history.pause(shell)
-    history.go_on(shell)
-    shell.history_manager._restart_thread_if_stopped()
-    assert threads(shell)
+def test_thread_writes_what_cells_leave(file: Path) -> None:
+    shell = Shell(file)
+    shell.runs("a = 1", "b = 2")
+    waits_until_written(shell)
+    assert [row[1:] for row in rows(file)] == [(1, "a = 1"), (2, "b = 2")]
+    shell.runs("c = 3")
+    waits_until_written(shell)
+    shell.history_manager.close()
+    assert [row[1:] for row in rows(file)] == [(1, "a = 1"), (2, "b = 2"), (3, "c = 3")]
+    assert sessions(file) == 1
+    assert history.THREAD not in [thread.name for thread in threading.enumerate()]
 
 
-class OldManager:
-    """A history manager of before IPython 8.3x, which knows nothing of forks."""
-
-    def __init__(self, manager: Any) -> None:
-        self.save_thread = manager.save_thread
-        self.hist_file, self.enabled, self.connection_options = manager.hist_file, True, manager.connection_options
-
-
-def test_older_ipython_does_not_stop_its_thread_by_itself(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = OldManager(shell.history_manager)
-    new, shell.history_manager = shell.history_manager, old
-    try:
-        thread = old.save_thread
-        history.pause(shell)
-        assert old.save_thread is None
-        assert not thread.is_alive()
-        history.pause(shell)
-        history.go_on(shell)
-        assert threads(shell)
-        thread = old.save_thread
-        history.go_on(shell)
-        assert old.save_thread is thread
-    finally:
-        old.save_thread.stop()
-        shell.history_manager = new
+def test_thread_goes_on_after_it_was_ended(file: Path) -> None:
+    shell = Shell(file)
+    for code in ("a = 1", "b = 2"):
+        shell.runs(code)
+        waits_until_written(shell)
+        shell.history_manager.close()
+    assert [row[2] for row in rows(file)] == ["a = 1", "b = 2"]
 
 
-def test_history_that_is_switched_off_has_no_thread_to_care_for() -> None:
-    shell = Shell(":memory:")
-    history.pause(shell)
-    history.reopen(shell, new_session=False)
-    history.go_on(shell)
-    assert shell.history_manager.save_thread is None
-    shell.close()
+def test_nothing_is_opened_before_there_is_something_to_write(shell: Shell, file: Path) -> None:
+    assert shell.history_manager.input_hist_raw == [""]
+    shell.history_manager.end_session()
+    shell.history_manager.reset()
+    shell.history_manager.close()
+    assert not file.exists()
+
+
+def test_session_gets_its_number_when_somebody_asks(shell: Shell, file: Path) -> None:
+    Shell(file).history_manager.session_number  # noqa: B018
+    assert shell.history_manager.session_number == 2
+    assert shell.history_manager.session_number == 2
+    assert sessions(file) == 2
+
+
+def test_end_of_the_session_writes_what_is_left(shell: Shell, file: Path) -> None:
+    shell.runs("a = 1", "b = 2")
+    shell.history_manager.end_session()
+    assert [row[2] for row in rows(file)] == ["a = 1", "b = 2"]
+    with closing(sqlite3.connect(file)) as db:
+        ((end, count),) = db.execute("SELECT end, num_cmds FROM sessions").fetchall()
+    assert end
+    assert count == 2
+
+
+def test_reset_begins_another_session(shell: Shell, file: Path) -> None:
+    shell.runs("a = 1")
+    shell.history_manager.reset()
+    shell.execution_count = 1
+    assert shell.history_manager.input_hist_raw == [""]
+    shell.runs("b = 2")
+    shell.writes()
+    assert rows(file) == [(1, 1, "a = 1"), (2, 1, "b = 2")]
+
+
+def test_what_readers_ask_for_is_written_before(shell: Shell, file: Path) -> None:
+    before = Shell(file, db_cache_size=1000)
+    before.runs("old = 1")
+    before.history_manager.end_session()
+    shell.runs("a = 1", "b = 2")
+    manager = shell.history_manager
+    assert [row[2] for row in manager.get_tail(5, include_latest=True)] == ["old = 1", "a = 1", "b = 2"]
+    assert [row[2] for row in manager.search("*= 1")] == ["old = 1", "a = 1"]
+    assert [row[2] for row in manager.get_range(-1)] == ["old = 1"]
+    assert [row[2] for row in manager.get_range()] == ["a = 1", "b = 2"]
+    assert manager.get_session_info(0)[0] == 2
+    before.history_manager.close()
+
+
+def test_outputs_are_written_if_they_are_wanted(file: Path) -> None:
+    shell = Shell(file, db_log_output=True, db_cache_size=1000)
+    shell.runs("1")
+    shell.history_manager.output_hist_reprs[1] = "1"
+    shell.history_manager.store_output(1)
+    shell.history_manager.end_session()
+    assert list(shell.history_manager.search("1", output=True)) == [(1, 1, ("1", "1"))]
+    shell.history_manager.close()
+
+
+def test_line_that_another_has_taken_begins_a_session(shell: Shell, file: Path) -> None:
+    """As when user code sets back the prompt number: nothing is lost."""
+    shell.runs("a = 1")
+    shell.writes()
+    shell.execution_count = 1
+    shell.runs("b = 2")
+    shell.writes()
+    assert rows(file) == [(1, 1, "a = 1"), (2, 1, "b = 2")]
+
+
+def test_text_that_is_not_unicode_is_kept_as_it_can_be(shell: Shell, file: Path) -> None:
+    shell.runs("a = '\ud800'", "b = 2")
+    shell.writes()
+    assert [row[2] for row in rows(file)] == ["a = '\\ud800'", "b = 2"]
+
+
+# -- what goes wrong
+
+
+def test_database_that_is_locked_costs_a_line_and_nothing_else(
+    shell: Shell, file: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_PATIENCE", 0.01)
+    shell.runs("a = 1")
+    shell.writes()
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        shell.runs("b = 2")
+        shell.writes()
+        shell.writes()
+        assert list(shell.history_manager.search("*")) == []
+        assert shell.history_manager.get_session_info(1) is None
+        other.execute("ROLLBACK")
+    assert said.getvalue().count("\n") == 1
+    assert "database is locked" in said.getvalue()
+    shell.writes()
+    assert [row[2] for row in rows(file)] == ["a = 1", "b = 2"]
+    assert [path.name for path in file.parent.iterdir()] == ["history.sqlite"]
+
+
+def test_thread_waits_in_silence_for_others_to_end(file: Path, said: io.StringIO) -> None:
+    shell = Shell(file)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        shell.runs("a = 1")
+        ended = threading.Event()
+        while not shell.history_manager._attempts:
+            assert not ended.wait(0.01)
+        other.execute("ROLLBACK")
+    waits_until_written(shell)
+    assert said.getvalue() == ""
+    shell.history_manager.close()
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\x00" + b"\xff" * 20_000])
+def test_file_that_is_no_database_is_moved_away(shell: Shell, file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    shell.runs("a = 1")
+    shell.writes()
+    assert [row[2] for row in rows(file)] == ["a = 1"]
+    assert [path.read_bytes() for path in file.parent.glob("history-corrupt*")] == [content]
+
+
+def test_file_that_is_no_database_is_moved_away_for_readers(shell: Shell, file: Path) -> None:
+    file.write_bytes(b"this is no database" * 100)
+    assert list(shell.history_manager.search("*")) == []
+    assert shell.history_manager.session_number == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_file_that_cannot_be_written_costs_a_line(shell: Shell, file: Path, said: io.StringIO) -> None:
+    before = Shell(file)
+    before.runs("old = 1")
+    before.history_manager.end_session()
+    file.chmod(0o400)
+    shell.runs("a = 1", "b = 2")
+    shell.writes()
+    assert [row[2] for row in shell.history_manager.search("*")] == ["old = 1"]
+    assert said.getvalue().count("\n") == 1
+
+
+def test_folder_that_is_not_there_costs_a_line(tmp_path: Path, said: io.StringIO) -> None:
+    shell = Shell(tmp_path / "missing" / "history.sqlite")
+    shell.runs("a = 1", "b = 2")
+    shell.writes()
+    assert shell.history_manager.session_number == 0
+    assert list(shell.history_manager.search("*")) == []
+    assert [row[2] for row in shell.history_manager.get_range()] == ["a = 1", "b = 2"]
+    shell.history_manager.end_session()
+    shell.history_manager.close()
+    assert said.getvalue().count("\n") == 1
+    assert "unable to open database file" in said.getvalue()
+
+
+def test_without_a_thread_it_is_written_in_the_end(
+    file: Path, monkeypatch: pytest.MonkeyPatch, said: io.StringIO
+) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    shell = Shell(file)
+    shell.runs("a = 1", "b = 2")
+    shell.history_manager.end_session()
+    assert [row[2] for row in rows(file)] == ["a = 1", "b = 2"]
+    assert said.getvalue() == ""
+    shell.history_manager.close()
+
+
+# -- forks
+
+
+def test_fork_waits_for_the_thread_and_the_child_writes_nothing(file: Path) -> None:
+    """A process that user code forks has the list, and does not write it a second time."""
+    shell = Shell(file, db_cache_size=1000)
+    shell.runs("a = 1")
+    manager = shell.history_manager
+    writing, go_on = threading.Event(), threading.Event()
+    threading.Timer(0.05, go_on.set).start()
+
+    def write() -> None:
+        with manager._writing:
+            writing.set()
+            go_on.wait()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    writing.wait()
+    pid = os.fork()
+    if not pid:
+        free = go_on.is_set() and manager._writing.acquire(blocking=False)
+        manager.end_session()
+        os._exit(0 if free and not file.exists() and manager.session_number == 0 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    thread.join()
+    shell.writes()
+    assert rows(file) == [(1, 1, "a = 1")]
+    manager.close()
+
+
+def test_history_that_is_switched_off_or_in_memory(tmp_path: Path) -> None:
+    for shell in (Shell(":memory:"), Shell(tmp_path / "history.sqlite", enabled=False)):
+        shell.runs("a = 1")
+        shell.becomes()
+        shell.runs("b = 2")
+        assert [row[2] for row in shell.history_manager.get_range()] == ["a = 1", "b = 2"]
+        shell.history_manager.end_session()
+        shell.history_manager.close()
+    assert not list(tmp_path.iterdir())
 
 
 # -- in a copy that has become the worker
@@ -147,7 +352,7 @@ def test_same_session_goes_on_and_nothing_is_written_twice(shell: Shell, file: P
     shell.runs("a = 1", "b = 2")
     session = shell.history_manager.session_number
     insert(file, session, 1, "a = 1")  # the original has written this one, and not come to the other
-    history.reopen(shell, new_session=False)
+    shell.becomes()
     assert shell.history_manager.session_number == session
     shell.runs("c = 3")
     shell.writes()
@@ -160,7 +365,7 @@ def test_prompt_numbers_that_the_original_has_used_up_are_not_used_again(shell: 
     shell.writes()
     session = shell.history_manager.session_number
     insert(file, session, 5, "later")
-    history.reopen(shell, new_session=False)
+    shell.becomes()
     assert shell.execution_count == 6
     shell.runs("b = 2")
     shell.writes()
@@ -169,14 +374,14 @@ def test_prompt_numbers_that_the_original_has_used_up_are_not_used_again(shell: 
 
 def test_prompt_number_does_not_go_back_to_what_the_database_has(shell: Shell) -> None:
     shell.execution_count = 9
-    history.reopen(shell, new_session=False)
+    shell.becomes()
     assert shell.execution_count == 9
 
 
 def test_respawn_is_another_session_which_inherits_nothing_to_write(shell: Shell, file: Path) -> None:
     shell.runs("a = 1")
     first = shell.history_manager.session_number
-    history.reopen(shell, new_session=True)
+    shell.becomes(new_session=True)
     shell.execution_count = 1
     shell.runs("b = 2")
     shell.writes()
@@ -184,43 +389,41 @@ def test_respawn_is_another_session_which_inherits_nothing_to_write(shell: Shell
     assert sessions(file) == 2
 
 
-def test_thread_that_did_not_survive_is_started_again(shell: Shell, file: Path) -> None:
-    shell.history_manager.save_thread.stop()  # as in a copy: the object is there and its thread is not
-    history.reopen(shell, new_session=False)
-    assert threads(shell)
+def test_copy_finds_the_number_that_the_session_got_meanwhile(shell: Shell, file: Path) -> None:
+    """The first cell killed the worker, which had written it by then."""
+    with closing(sqlite3.connect(file)) as db, db:
+        Shell(file).history_manager.session_number  # noqa: B018  # makes the tables, and another session
+        db.execute("INSERT INTO sessions VALUES (7, ?, NULL, NULL, '')", (shell.history_manager._started,))
+    insert(file, 7, 1, "die()")
+    shell.becomes()
+    assert shell.history_manager.session_number == 7
+    assert shell.execution_count == 2
+    assert shell.history_manager.input_hist_raw == ["", "die()"]
+
+
+def test_copy_writes_what_the_original_has_not(file: Path) -> None:
+    shell = Shell(file, db_cache_size=1000)
     shell.runs("a = 1")
-    thread = shell.history_manager.save_thread
-    thread.save_flag.set()
-    thread.stop()
-    shell.writes()
-    assert [row[2] for row in rows(file)] == ["a = 1"]
+    shell.becomes()
+    waits_until_written(shell)
+    assert rows(file) == [(1, 1, "a = 1")]
+    shell.history_manager.close()
 
 
-def test_thread_that_writes_is_not_doubled(shell: Shell) -> None:
-    thread = shell.history_manager.save_thread
-    history.reopen(shell, new_session=False)
-    assert shell.history_manager.save_thread is thread
-
-
-def test_history_that_cannot_be_opened_is_kept_in_memory(
-    shell: Shell, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_history_that_cannot_be_opened_is_kept(
+    shell: Shell, file: Path, monkeypatch: pytest.MonkeyPatch, said: io.StringIO
 ) -> None:
+    monkeypatch.setattr(history, "_PATIENCE", 0.01)
     shell.runs("a = 1")
-    shell.history_manager.save_thread.stop()
-    manager = type(shell.history_manager)
-    opened = manager.init_db
-
-    def init_db(self: Any) -> None:
-        if str(self.hist_file) == str(file):
-            raise sqlite3.OperationalError("disk I/O error")
-        opened(self)
-
-    monkeypatch.setattr(manager, "init_db", init_db)
-    history.reopen(shell, new_session=False)
-    assert "disk I/O error" in capsys.readouterr().err
-    assert shell.history_manager.hist_file == ":memory:"
-    shell.runs("b = 2")
-    assert [code for _, _, code in shell.history_manager.get_range(raw=True)][-1] == "b = 2"
+    shell.writes()
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        shell.becomes()
+        shell.runs("b = 2")
+        other.execute("ROLLBACK")
+    assert "database is locked" in said.getvalue()
+    shell.writes()
+    assert rows(file) == [(1, 1, "a = 1"), (1, 2, "b = 2")]
 
 
 # -- the cell that took the worker with it
@@ -233,8 +436,8 @@ def test_input_of_a_lost_cell_is_kept_under_its_number(shell: Shell, file: Path,
     session = shell.history_manager.session_number
     if written:
         insert(file, session, 3, "%who; die()")
-    history.reopen(shell, new_session=False)
-    history.recall(shell, 3, "%who; die()")
+    shell.becomes()
+    shell.history_manager.recall(3, "%who; die()")
     manager = shell.history_manager
     assert manager.input_hist_raw == ["", "a = 1", "b = 2", "%who; die()"]
     assert manager.input_hist_parsed[3] == "get_ipython().run_line_magic('who', ''); die()"
@@ -252,7 +455,7 @@ def test_input_of_a_lost_cell_is_kept_under_its_number(shell: Shell, file: Path,
 def test_cells_that_the_copy_has_never_seen_are_empty_in_between(shell: Shell) -> None:
     """`In` is indexed with prompt numbers."""
     shell.runs("a = 1")
-    history.recall(shell, 4, "die()")
+    shell.history_manager.recall(4, "die()")
     assert shell.history_manager.input_hist_raw == ["", "a = 1", "", "", "die()"]
     assert shell.history_manager.input_hist_parsed == ["", "a = 1", "", "", "die()"]
     assert shell.execution_count == 5
@@ -260,27 +463,19 @@ def test_cells_that_the_copy_has_never_seen_are_empty_in_between(shell: Shell) -
 
 def test_lost_cell_that_the_copy_has_begun_with_itself_is_not_there_twice(shell: Shell) -> None:
     shell.runs("a = 1", "die()")
-    history.recall(shell, 2, "die()")
+    shell.history_manager.recall(2, "die()")
     assert shell.history_manager.input_hist_raw == ["", "a = 1", "die()"]
     assert shell.execution_count == 3
 
 
 def test_prompt_number_does_not_go_back_to_that_of_the_lost_cell(shell: Shell) -> None:
     shell.execution_count = 9
-    history.recall(shell, 4, "die()")
+    shell.history_manager.recall(4, "die()")
     assert shell.execution_count == 9
-
-
-def test_size_of_the_cache_is_what_it_was(shell: Shell, file: Path) -> None:
-    insert(file, shell.history_manager.session_number, 1, "die()")
-    history.recall(shell, 1, "die()")
-    assert shell.history_manager.db_cache_size == 1000
-    assert shell.history_manager.db_input_cache == []
 
 
 def test_lost_cell_is_recalled_without_a_database() -> None:
     shell = Shell(":memory:")
-    history.recall(shell, 2, "die()")
+    shell.history_manager.recall(2, "die()")
     assert shell.history_manager.input_hist_raw == ["", "", "die()"]
     assert shell.execution_count == 3
-    shell.close()

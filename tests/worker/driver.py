@@ -302,7 +302,7 @@ def environment_in(folder: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("IPYTHON", "JPY_", "MPL", "PYTEST"))}
     ours = {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython"), "MPLCONFIGDIR": str(folder / "mpl")}
     # Copies of the worker would be left to whoever adopts orphans.
-    return {**kept, **ours, "IPYMINI_SNAPSHOTS": "off"}
+    return {**kept, **ours, "IPYMINI_SNAPSHOTS": "off", "IPYMINI_WARM": "0"}
 
 
 class Start(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -191,3 +192,17 @@ def test_history_of_anything_is_answered(worker: Worker, content: dict[str, Any]
 def test_history_of_nonsense_is_answered_and_the_worker_goes_on(worker: Worker, content: dict[str, Any]) -> None:
     assert worker.get("history_request", content)["status"] in ("ok", "error")
     assert worker.good("'on'").result == "'on'"
+
+
+def test_completer_is_loaded_while_the_worker_is_idle(start: Start, environment: dict[str, str]) -> None:
+    """Each look breaks it off; so there is more and more time in between."""
+    environment["IPYMINI_WARM"] = "1"
+    worker = start()
+    assert worker.good("import sys; 'jedi' in sys.modules").result == "False"
+    for seconds in (1, 2, 4, 8, 16):
+        threading.Event().wait(seconds)
+        if worker.good("'jedi' in sys.modules").result == "True":
+            break
+    else:
+        raise AssertionError("The completer was not loaded.")
+    assert worker.get("complete_request", {"code": "impor", "cursor_pos": 5})["matches"] == ["import"]

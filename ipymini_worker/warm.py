@@ -1,0 +1,146 @@
+"""What the first completion needs is loaded before it is asked for, while nothing else is to be done.
+
+It takes a second or two of the main thread's time, and must not be in anybody's way: when a request comes, the work is
+broken off in the midst of it, and begun anew, with what is loaded by then, when it is quiet again. Hazards:
+
+- An import, and the writing of a file, must not be broken off anywhere. The signal that tells of the request therefore
+  raises nothing: it has the interpreter look at each call, and the first one of a function of the completer's own ends
+  the work.
+- Nothing of the user's is looked at, and nothing goes on in a thread, which a fork would lose.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+from ipymini_worker.loop import Loop, Source
+from ipymini_worker.wire import NUDGE_SIGNAL
+
+#: Seconds without a request after which it is quiet: after a cell, and before there was one.
+_AFTER_CELL, _AT_START = 0.5, 2.0
+#: How often it is put off, because others have more to do than the processors can take.
+_PUT_OFF = 6
+#: Packages whose functions may be broken off, and the file whose may not: it writes, and switches the collector off.
+_OURS, _NOT_THIS = (f"{os.sep}jedi{os.sep}", f"{os.sep}parso{os.sep}"), f"{os.sep}parso{os.sep}cache.py"
+#: Linux can be told which signal says that there is something to read; elsewhere it is SIGIO, which nobody minds there.
+_SIGNAL = NUDGE_SIGNAL if sys.platform == "linux" else signal.SIGIO
+
+
+class Asked(BaseException):
+    """There is a request."""
+
+
+class Warmth:
+    """Belongs to the main thread.
+
+    :param work: what has to be done once.
+    """
+
+    def __init__(self, environment: Mapping[str, str], work: Callable[[], None]) -> None:
+        self.done = environment.get("IPYMINI_WARM", "").strip() == "0"
+        self._work = work
+        self._quiet = _AT_START
+
+    def cell(self) -> None:
+        """There was a cell, and the next one may be typed soon."""
+        self._quiet = _AFTER_CELL
+
+    def idle(self, source: Source, loop: Loop) -> None:
+        """The worker is going to wait for `source`: returns when that has something to read, or when all is done."""
+        if self.done or source.waiting or not _free(loop):
+            return
+        poll = select.poll()
+        poll.register(source.fileno(), select.POLLIN)
+        for _ in range(_PUT_OFF):
+            if poll.poll(self._quiet * 1000):
+                return
+            if not _crowded():
+                break
+        try:
+            if _until_asked(self._work, source.fileno(), poll):
+                self.done = True
+        except Exception:  # the completer is broken, or missing; whoever asks for completions is told
+            self.done = True
+
+
+def completer(shell: Any) -> None:
+    """Loads the completer, and has it find its way among the names that every session has."""
+    if not getattr(shell.Completer, "use_jedi", True):
+        return
+    import jedi  # type: ignore[import-untyped]
+
+    names = {name: shell.user_ns[name] for name in shell.user_ns_hidden if name in shell.user_ns}
+    for found in jedi.Interpreter("pri", [names]).complete():
+        found.type, found.get_signatures()  # which IPython asks for
+    shell.magics_manager.lsmagic()
+
+
+def _until_asked(work: Callable[[], None], fd: int, poll: select.poll) -> bool:
+    """Does the work; returns False if it was broken off, because there is something to read from `fd`."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    before = signal.signal(_SIGNAL, lambda number, frame: sys.setprofile(_on_call))
+    try:
+        if sys.platform == "linux":
+            fcntl.fcntl(fd, fcntl.F_SETSIG, _SIGNAL)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
+        if poll.poll(0):  # it came before there was a signal for it
+            return False
+        work()
+        return True
+    except Asked:
+        return False
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+        signal.signal(_SIGNAL, before)
+        sys.setprofile(None)
+
+
+def _on_call(frame: FrameType, event: str, argument: Any) -> None:
+    """Ends the work at the first call that may be broken off."""
+    if event != "call" or not _breakable(frame):
+        return
+    above: FrameType | None = frame
+    while above is not None:
+        if above.f_code.co_filename.endswith(_NOT_THIS):
+            return
+        above = above.f_back
+    raise Asked
+
+
+def _breakable(frame: FrameType) -> bool:
+    """Whether a function is the completer's, and called by it: not by the collector, for instance."""
+    caller = frame.f_back
+    return caller is not None and all(
+        any(part in code.co_filename for part in _OURS) for code in (frame.f_code, caller.f_code)
+    )
+
+
+def _free(loop: Loop) -> bool:
+    """Whether nothing of the user's goes on between cells, and nobody watches what Python does."""
+    if loop.toolkit is not None or loop.shared or sys.gettrace() is not None or sys.getprofile() is not None:
+        return False
+    current: Any = loop.current
+    if current is None or current.is_closed():
+        return True
+    watched: Any = getattr(getattr(current, "_selector", None), "get_map", dict)() or {}
+    import asyncio
+
+    return not (asyncio.all_tasks(current) or current._scheduled or current._ready or len(watched) > 1)
+
+
+def _crowded() -> bool:
+    """Whether much more wants to run than there are processors, as when many kernels start."""
+    try:
+        with open("/proc/loadavg") as file:
+            running = int(file.read().split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):
+        return False
+    return running > 2 * (os.cpu_count() or 1)
