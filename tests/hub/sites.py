@@ -145,6 +145,8 @@ import os
 def prepare(spawner):
     spawner.environment = {{**spawner.environment, {MARK!r}: f"{{os.environ[{MARK!r}]}}-{{spawner.user.name}}"}}
     spawner.args = [*spawner.args, "--ServerApp.allow_root=True"]
+    if spawner.user.name == "full":
+        spawner.environment["IPYMINI_MEMORY_LIMIT"] = "400M"
     if spawner.user.name == "idle":
         args = [argument for argument in spawner.args if "cull" not in argument]
         spawner.args = [*args, "--MappingKernelManager.cull_idle_timeout=10", "--MappingKernelManager.cull_interval=1"]

@@ -46,6 +46,26 @@ def test_spawn_run_crash_restart_stop(hub: Hub) -> None:
     user.stop()
 
 
+def test_leak_ends_a_cell_and_neither_the_kernel_nor_the_server(hub: Hub) -> None:
+    """Interrupted first, then killed, with a sentence that says why; the session is as it was before the cell."""
+    user = hub.spawn("full")
+    server = user.process().pid
+    tab = open_tab(user)
+    assert tab.run("import itertools, time; kept, data = 1, []")["status"] == "ok"
+    slowly = "while True:\n    data.append(bytearray(1 << 20)); time.sleep(0.01 if len(data) > 200 else 0)"
+    interrupted = tab.run(slowly)
+    assert interrupted["ename"] == "KeyboardInterrupt"
+    assert "of 400 MiB allowed (IPYMINI_MEMORY_LIMIT)" in interrupted["evalue"]
+    assert tab.run("data.clear()")["status"] == "ok"
+    killed = tab.run("list(map(bytearray, itertools.repeat(1 << 14)))")
+    assert killed["ename"] == "WorkerDied"
+    assert "of 400 MiB allowed (IPYMINI_MEMORY_LIMIT)" in killed["evalue"]
+    assert tab.text("print(kept, len(data))") == "1 0\n"
+    assert user.process().pid == server
+    tab.close()
+    user.stop()
+
+
 def test_kernel_that_nobody_looks_at_is_culled_also_when_its_last_cell_crashed(hub: Hub) -> None:
     """Its status would keep it if that were stuck on busy."""
     user = hub.spawn("idle")
