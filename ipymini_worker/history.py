@@ -38,7 +38,7 @@ _ATTEMPTS = 10
 _REPAIRS = 3
 #: Writing takes one part in so many of the time, and there are at least and at most so many seconds in between.
 _SHARE, _SHORTEST, _LONGEST = 20, 0.1, 2.0
-#: Seconds before the thread's first look: the first cell has better use for the processor than to load SQLite.
+#: Seconds before the first write: the first cell has better use for the processor than to load SQLite.
 _GRACE = 0.05
 
 _TABLES = (
@@ -57,13 +57,15 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
     hist_file: Any  # a Path, or MEMORY
     db_input_cache: Any  # of prompt number, transformed source and source, each a tuple
     db_output_cache: Any
+    _writer: threading.Thread | None
     using_thread = True  # IPython asks before it sets `save_flag`
 
     def __init__(self, shell: Any = None, config: Any = None, **traits: Any) -> None:
         self._connection: Any = None  # for reading
         self._number = 0  # of the session, once it has one
         self._started = _now()
-        self._writer: threading.Thread | None = None
+        self._wanted = False  # that the thread writes
+        self._not_before = perf_counter() + _GRACE  # when it may
         self._said = False
         self._attempts = self._repairs = 0
         self.renew()
@@ -129,12 +131,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
 
     def close(self) -> None:
         """Ends the thread, and closes the connection for reading; what is not written stays so."""
-        if self._writer is not None:
-            self._ended.set()
-            self._wanted.set()
-            self._writer.join()
-            self._writer = None
-            self._ended.clear()
+        self._end_writer()
         if self._connection is not None:
             self._connection.close()
 
@@ -213,14 +210,16 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         """IPython asks for it; `set` does it."""
 
     def set(self) -> None:
-        """Has the thread write what there is."""
+        """Has a thread write what there is."""
         if not self.stored or self._away:
             return
-        self._wanted.set()
-        if self._writer is None or not self._writer.is_alive():
-            self._start_writer()
+        with self._deciding:
+            self._wanted = True
+            if self._writer is None:
+                self._start_writer()
 
     def _start_writer(self) -> None:
+        self._ended.clear()
         self._writer = thread = threading.Thread(target=self._write_in_thread, name=THREAD, daemon=True)
         # The debugger leaves it alone.
         thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
@@ -233,16 +232,25 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
             signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
     def _write_in_thread(self) -> None:
-        self._ended.wait(_GRACE)
-        while True:
-            self._wanted.wait()
-            if self._ended.is_set():
-                return
-            self._wanted.clear()
+        while not self._ended.wait(max(0.0, self._not_before - perf_counter())):
+            with self._deciding:
+                if not self._wanted:
+                    self._writer = None
+                    return
+                self._wanted = False
             began = perf_counter()
             if not self._write(0.0) and self._attempts < _ATTEMPTS:
-                self._wanted.set()
-            self._ended.wait(min(max(_SHARE * (perf_counter() - began), _SHORTEST), _LONGEST))
+                self._wanted = True
+            now = perf_counter()
+            self._not_before = now + min(max(_SHARE * (now - began), _SHORTEST), _LONGEST)
+
+    def _end_writer(self) -> None:
+        """Ends the thread; what it has not written stays wanted."""
+        with self._deciding:
+            thread, self._writer = self._writer, None
+        if thread is not None and thread is not threading.current_thread():
+            self._ended.set()
+            thread.join(_PATIENCE)  # a disk that hangs must not hang a fork
 
     def writeout_cache(self, conn: Any = None) -> None:
         """Writes what has not been written, now."""
@@ -321,7 +329,8 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         self._writing = threading.RLock()
         self.db_input_cache_lock = threading.Lock()
         self.db_output_cache_lock = threading.Lock()
-        self._wanted, self._ended = threading.Event(), threading.Event()
+        self._deciding, self._ended = threading.Lock(), threading.Event()
+        self._writer = None
         self._away = True
 
     def reopen(self, *, new_session: bool) -> None:
@@ -338,7 +347,8 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
             self.db_input_cache, self.db_output_cache = [], []
             return
         self.db_output_cache = []
-        written = self.lines()
+        # Not all of them: a session that comes back again and again would take more and more memory.
+        written = self.lines(min([len(self.input_hist_raw), *(entry[0] for entry in self.db_input_cache)]))
         self.db_input_cache = [entry for entry in self.db_input_cache if entry[0] not in written]
         # Lines that the original has written and this copy has never seen.
         self.shell.execution_count = max(self.shell.execution_count, max(written, default=0) + 1)
@@ -356,8 +366,8 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         self.store_inputs(cell, self.shell.transform_cell(code), code)
         self.shell.execution_count = max(self.shell.execution_count, cell + 1)
 
-    def lines(self) -> dict[int, tuple[str, str]]:
-        """The inputs of this session that are in the database, transformed and as they were typed, by prompt number."""
+    def lines(self, first: int) -> dict[int, tuple[str, str]]:
+        """The inputs of this session in the database, transformed and as typed, from prompt number `first` on."""
         if not self.stored or not os.path.exists(self.hist_file):
             return {}
         try:
@@ -365,8 +375,9 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
                 if not self._number:  # the original may have got one meanwhile
                     rows = connection.execute("SELECT max(session) FROM sessions WHERE start = ?", (self._started,))
                     self._number = rows.fetchone()[0] or 0
-                query = "SELECT line, source, source_raw FROM history WHERE session = ?"
-                return {line: texts for line, *texts in connection.execute(query, (self._number,))}
+                query = "SELECT line, source, source_raw FROM history WHERE session = ? AND line >= ?"
+                rows = connection.execute(query, (self._number, first))
+                return {line: (source, raw) for line, source, raw in rows}
         except Exception as error:
             self._complain(error)
             return {}
@@ -429,7 +440,9 @@ _held = _Held()
 def _before_fork() -> None:
     """Nobody is in the midst of a write when the process is copied."""
     for manager in list(_managers):
-        if manager._writing.acquire(timeout=2 * _PATIENCE):  # a disk that hangs must not hang the fork
+        # What Python keeps of threads that a copy does not have would add up from copy to copy.
+        manager._end_writer()
+        if manager._writing.acquire(timeout=_PATIENCE):
             _held.managers.append(manager)
 
 
@@ -437,6 +450,8 @@ def _after_fork(*, copy: bool) -> None:
     held, _held.managers = _held.managers, []
     for manager in held:
         manager._writing.release()
+        if manager._wanted and not copy:
+            manager.set()
     if copy:
         for manager in list(_managers):
             manager.renew()
