@@ -215,11 +215,12 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
             return
         with self._deciding:
             self._wanted = True
-            if self._writer is None:
+            if self._writer is None or self._leaving:
                 self._start_writer()
 
     def _start_writer(self) -> None:
         self._ended.clear()
+        self._leaving = False
         self._writer = thread = threading.Thread(target=self._write_in_thread, name=THREAD, daemon=True)
         # The debugger leaves it alone.
         thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
@@ -235,7 +236,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         while not self._ended.wait(max(0.0, self._not_before - perf_counter())):
             with self._deciding:
                 if not self._wanted:
-                    self._writer = None
+                    self._leaving = True
                     return
                 self._wanted = False
             began = perf_counter()
@@ -330,7 +331,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         self.db_input_cache_lock = threading.Lock()
         self.db_output_cache_lock = threading.Lock()
         self._deciding, self._ended = threading.Lock(), threading.Event()
-        self._writer = None
+        self._writer, self._leaving = None, False
         self._away = True
 
     def reopen(self, *, new_session: bool) -> None:
