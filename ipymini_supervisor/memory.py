@@ -128,7 +128,7 @@ class Guard:
     def __init__(self) -> None:
         self._cell = 0
         self._phase = _Phase.CALM
-        self._asked = 0.0
+        self._asked, self._asked_for = 0.0, ""
         self._base: dict[str, int] = {}  # used at the first look at the cell, by pool
         self._own_base = 0  # the least that the kernel had since
         self._last: dict[str, int] = {}  # used at the last look
@@ -169,6 +169,8 @@ class Guard:
             found = self._judge(now, pool, marks, rate, spare)
             if _ORDER.index(found) > _ORDER.index(deed):
                 deed, cause = found, pool
+        if deed is Deed.ASK and cause is not None:
+            self._asked_for = cause.name
         self._happened(deed, now, pools)
         return Verdict(deed, cause, SOONEST if deed is not Deed.NOTHING or self.asking else wait)
 
@@ -195,8 +197,13 @@ class Guard:
             self._phase = _Phase.INTERRUPTED
         elif deed is Deed.KILL:
             self._phase = _Phase.KILLED
-        elif self.asking and all(p.used < _marks(p, self._base[p.name]).soft for p in pools):
+        elif self.asking and self._is_calm(pools):
             self._phase = _Phase.CALM  # it has been given back by itself
+
+    def _is_calm(self, pools: Sequence[Pool]) -> bool:
+        """Whether nothing is above its mark; a pool of which nothing is known at the moment may still be."""
+        known = any(pool.name == self._asked_for for pool in pools)
+        return known and all(pool.used < _marks(pool, self._base[pool.name]).soft for pool in pools)
 
 
 #: What counts more comes later.

@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
@@ -48,6 +49,9 @@ class InPlaceProvisioner(LocalProvisioner):  # type: ignore[misc,unused-ignore]
 
     async def shutdown_requested(self, restart: bool = False) -> None:
         """The manager has sent a shutdown_request."""
+        if self._line is not None:
+            with suppress(OSError):  # what was told of a restart that a client has asked for
+                self._line.recv(4096)
         self._restart = _Restart.ASKED if restart and self._line is not None else _Restart.NONE
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:

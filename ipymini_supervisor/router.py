@@ -326,7 +326,8 @@ class Router(msgspec.Struct):
             lane.aborting_until = 0.0
             for request in (*lane.active, *lane.queue):
                 request.doomed = True
-        return [a for name in list(self.lanes.subshells) for a in self.close(name)] + self._advance_all()
+        actions = [a for name in list(self.lanes.subshells) for a in self.close(name)] + self._advance_all()
+        return actions + [a for lane in list(self.lanes) for a in self._left(lane)]  # whose queues are empty by now
 
     # -- the parts of all that
 

@@ -78,7 +78,7 @@ class Speech:
         on_ready: Callable[[list[str]], None],
         on_rollback: Callable[[], None],
         on_started: Callable[[Request], None],
-        on_largest: Callable[[str], None],
+        on_largest: Callable[[int, str], None],
         on_exit: Callable[[], None],
     ) -> None:
         self.worker: Worker  # set by whoever makes both
@@ -153,7 +153,7 @@ class Speech:
             case Kind.WHERE:
                 self._interrupts.tell_where(number, self._cells.named(decode_text(parts[0])))
             case Kind.LARGEST:
-                self._on_largest(decode_text(parts[0]))
+                self._on_largest(number, decode_text(parts[0]))
             case _:
                 pass  # GOODBYE: the exit that follows says all
 
@@ -184,7 +184,9 @@ class Speech:
         )
         if frame.flags & EXIT:
             log.info("User code asked the kernel to exit.")
-            self._timers.at(self._clock() + EXIT_AFTER, self._on_exit)
+            worker = self.worker
+            # Unless a restart in place has begun another session by then.
+            self._timers.at(self._clock() + EXIT_AFTER, lambda: self._on_exit() if self.worker is worker else None)
 
     def _hello(self, content: Part) -> None:
         hello = msgspec.json.decode(content, type=dict[str, Any])

@@ -212,6 +212,7 @@ class Supervisor:
 
     def _pass(self) -> None:
         self._flow.pump(self._worker)
+        worker = self._worker  # only this one was asked: another's descriptors may get numbers that were ready
         ready = self._sockets.poll(self._timers.timeout(self._clock()))
         self._timers.run(self._clock())
         for channel in ("hb", "control"):
@@ -230,7 +231,7 @@ class Supervisor:
         # Before the worker: its death opens descriptors that may have the numbers of those that were ready.
         self._ending.handle(ready)
         self._rollups.handle(ready)
-        if self._worker is not None and self._worker.handle(ready):
+        if worker is not None and worker is self._worker and worker.handle(ready):
             self._succession.died()
 
     def _channel(self, channel: str) -> None:
@@ -352,7 +353,8 @@ class Supervisor:
     # -- the worker
 
     def _family(self) -> set[int]:
-        return tree.family(os.getpid()) - {self._guardian.pid}
+        known = set() if self._worker is None else {self._worker.pid}  # not every system tells who has started whom
+        return (tree.family(os.getpid()) | known) - {self._guardian.pid}
 
     def _forward(self, request: Request) -> None:
         message = request.message

@@ -98,22 +98,26 @@ class Watch:
             if pool.short:
                 self._relief.relieve(pool.total)
                 break
+        wait = memory.LATEST
         if self._limit is not None:
             allowed = self._limit.of(min(pool.total for pool in pools))
             used = self._true.estimate(weights, allowed)
             if used is not None:
                 pools.append(Pool(LIMIT, used, allowed))
+            else:  # it is near, and how near will be known in a moment
+                wait = memory.HELPLESS
         if running[0].id != self._seen:
             self._seen = running[0].id
             log.debug("Memory of %s is watched from %s on.", running[0].message.header.msg_id, memory.human(own))
         asking = self._guard.asking
         verdict = self._guard.look(began, self._clock(), running[0].id, pools, own, spare=self._relief.spare)
-        self._wait = verdict.wait
+        # However long it takes to look, it takes no more than half of the time.
+        self._wait = max(min(verdict.wait, wait), self._clock() - began)
         self._record(running[0], max(pools, key=lambda pool: pool.used / pool.total), own)
         self._do(verdict, own, running, worker)
         if asking and verdict.deed is Deed.NOTHING and not self._guard.asking:
             worker.send_control(Kind.MEMORY, running[0].id, (b"",))
-        self._again(verdict.wait)
+        self._again(self._wait)
 
     def _do(self, verdict: Verdict, own: int, running: list[Request], worker: Worker) -> None:
         pool = verdict.pool
@@ -134,9 +138,10 @@ class Watch:
             case _:
                 pass
 
-    def answered(self, variables: str) -> None:
-        """The worker has named its largest variables."""
-        if self._guard.asking and self._router.running():
+    def answered(self, request: int, variables: str) -> None:
+        """The worker has named its largest variables, for a request; which may be over by now, and another one runs."""
+        running = self._router.running()
+        if self._guard.asking and running and running[0].id == request == self._seen:
             self._guard.answered()
             self._interrupt(variables[:_SHOWN])
 

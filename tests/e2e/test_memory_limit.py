@@ -21,7 +21,7 @@ LIMIT = {"IPYMINI_MEMORY_LIMIT": "400M"}
 #: Adds a megabyte each time; near the limit slowly enough for a supervisor on a busy machine.
 LEAK = (
     "import time\ndata = []\ndef leak():\n    while True:\n"
-    "        data.append(bytearray(1 << 20)); time.sleep(0.01 if len(data) > 200 else 0)\n"
+    "        data.append(bytearray(1 << 20)); time.sleep(0.05 if len(data) > 280 else 0.01 if len(data) > 200 else 0)\n"
 )
 #: Does so whatever anybody says.
 STUBBORN = "while True:\n    try:\n        leak()\n    except KeyboardInterrupt:\n        print('no')\n"

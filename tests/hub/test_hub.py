@@ -52,7 +52,7 @@ def test_leak_ends_a_cell_and_neither_the_kernel_nor_the_server(hub: Hub) -> Non
     server = user.process().pid
     tab = open_tab(user)
     assert tab.run("import itertools, time; kept, data = 1, []")["status"] == "ok"
-    slowly = "while True:\n    data.append(bytearray(1 << 20)); time.sleep(0.01 if len(data) > 200 else 0)"
+    slowly = "while True:\n    data.append(bytearray(1 << 20)); time.sleep(0.05 if len(data) > 280 else 0.01 if len(data) > 200 else 0)"
     interrupted = tab.run(slowly)
     assert interrupted["ename"] == "KeyboardInterrupt"
     assert "of 400 MiB allowed (IPYMINI_MEMORY_LIMIT)" in interrupted["evalue"]

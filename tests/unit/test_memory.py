@@ -153,6 +153,15 @@ def test_what_was_given_back_while_the_worker_was_asked_interrupts_nothing(house
     assert house.look(0.91, seconds=10) is Deed.ASK
 
 
+def test_pool_of_which_nothing_is_known_has_given_nothing_back() -> None:
+    """As while the system counts what several processes share."""
+    house = House(LIMIT)
+    house.look(0.3)
+    assert house.look(0.91, seconds=10) is Deed.ASK
+    house.guard.look(house.now, house.now, house.cell, [Pool(MACHINE, GIB, 64 * GIB)], GIB, spare=False)
+    assert house.guard.asking
+
+
 @pytest.mark.parametrize("name", [GROUP, MACHINE])
 def test_snapshots_go_before_a_cell_has_to(name: str) -> None:
     house = House(name)

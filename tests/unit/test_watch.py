@@ -10,7 +10,7 @@ import pytest
 from fakes import KEY, Clock, Received, Sockets, message
 from ipymini_supervisor.frontends import Frontends
 from ipymini_supervisor.lanes import Request
-from ipymini_supervisor.memory import ASK, LATEST, Pool, Size
+from ipymini_supervisor.memory import ASK, HELPLESS, LATEST, Pool, Size
 from ipymini_supervisor.outbox import Outbox
 from ipymini_supervisor.rollup import Memory
 from ipymini_supervisor.router import Interrupt, Router
@@ -210,10 +210,10 @@ def asked(house: House) -> Request:
 
 def test_cell_is_told_why_it_is_interrupted(house: House) -> None:
     request = asked(house)
-    house.watch.answered(TABLE)
+    house.watch.answered(request.id, TABLE)
     assert house.interrupted == [request.id]
     assert house.said() == {"asked": f"{house.worker.told[0][2]}\n{TABLE}\n"}
-    house.watch.answered(TABLE)
+    house.watch.answered(request.id, TABLE)
     house.waits(10 * LATEST)
     assert house.interrupted == [request.id]
     assert house.said() == {}
@@ -227,7 +227,7 @@ def test_it_is_interrupted_also_when_the_worker_does_not_answer(house: House) ->
     house.waits(ASK)
     assert house.interrupted == [request.id]
     assert house.said()["asked"].endswith("The worker does not answer, so that its variables cannot be shown.\n")
-    house.watch.answered(TABLE)
+    house.watch.answered(request.id, TABLE)
     assert house.interrupted == [request.id]
     assert house.said() == {}
 
@@ -238,26 +238,46 @@ def test_worker_is_told_when_its_cell_is_not_interrupted_after_all(house: House)
     house.weights = {7: GIB}
     house.waits(ASK)
     assert house.worker.told[1:] == [(Kind.MEMORY, request.id, "")]
-    house.watch.answered(TABLE)
+    house.watch.answered(request.id, TABLE)
     assert house.interrupted == []
 
 
 def test_answer_that_comes_after_the_cell_interrupts_nothing(house: House) -> None:
-    house.router.worker_replied(asked(house).id, b"{}")
-    house.watch.answered(TABLE)
+    request = asked(house)
+    house.router.worker_replied(request.id, b"{}")
+    house.watch.answered(request.id, TABLE)
+    assert house.interrupted == []
+    assert house.said() == {}
+
+
+def test_answer_for_a_cell_that_is_over_does_not_interrupt_the_next_one(house: House) -> None:
+    """Which may have begun already: the answer comes another way than the reply."""
+    request = asked(house)
+    house.router.worker_replied(request.id, b"{}")
+    house.runs(msg_id="next")
+    house.watch.answered(request.id, TABLE)
     assert house.interrupted == []
     assert house.said() == {}
 
 
 def test_answer_that_nobody_has_asked_for_changes_nothing(house: House) -> None:
-    house.runs()
-    house.watch.answered(TABLE)
+    request = house.runs()
+    house.watch.answered(request.id, TABLE)
     assert house.interrupted == []
 
 
+def test_while_the_system_counts_it_is_looked_at_again_soon(house: House) -> None:
+    """What two processes share is not known at once, and what is not known may be near the limit."""
+    house.runs()
+    house.uses(GIB)
+    house.weights = {7: 2 * GIB, 8: int(1.5 * GIB)}
+    house.waits(house.timers.timeout(house.clock()) or 0.0)
+    wait = house.timers.timeout(house.clock())
+    assert wait == pytest.approx(HELPLESS)
+
+
 def test_answer_without_end_is_cut(house: House) -> None:
-    asked(house)
-    house.watch.answered("x" * 1_000_000)
+    house.watch.answered(asked(house).id, "x" * 1_000_000)
     assert len(house.said()["asked"]) < 3000
 
 
