@@ -76,7 +76,7 @@ def test_sessions_one_after_the_other(client: Client, idle: Debugger) -> None:
         info = idle.good("debugInfo")
         assert (info["isStarted"], info["breakpoints"], info["stoppedThreads"]) == (False, [], [])
         assert client.execute(CELL).result == "4"
-    assert client.evaluate("sys.gettrace()") == "None"
+    assert client.evaluate("__import__('sys').gettrace()") == "None"
 
 
 @pytest.mark.row("Debugger", "dumpCell, setBreakpoints, stackTrace, scopes, variables")
