@@ -250,6 +250,31 @@ def _wake_loop(frame: FrameType | None) -> None:
 
 def _set_in(thread: int, error: type[BaseException] | None) -> None:
     """Sets an exception in a thread, which is raised when it comes to its next bytecode; None takes it back."""
+    _set_exception(thread, error)
+    drop_flag()
+
+
+def drop_flag() -> None:
+    """Takes back what tells all threads that one of them has an exception to raise.
+
+    Up to Python 3.12 that is done by a thread that gets its exception, and by nobody else. As long as the flag is there,
+    all loops are slow, and Python 3.11 never comes to the first line of a function that is traced or profiled. So the
+    calling thread gets one; whoever else has one finds it when it has the interpreter again.
+    """
+    if sys.version_info < (3, 13):
+        try:
+            _set_exception(threading.get_ident(), _Nothing)
+            for _ in range(3):
+                pass
+        except _Nothing:
+            pass
+
+
+class _Nothing(BaseException):
+    """Raised and caught by `drop_flag`."""
+
+
+def _set_exception(thread: int, error: type[BaseException] | None) -> None:
     import ctypes
 
     value = ctypes.py_object(error) if error is not None else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -162,3 +164,35 @@ def test_gate_of_another_thread_stays_as_it_is(other: Other) -> None:
         pass
     other.does(lambda: other.gate.begin(7))
     assert other.gate.interrupt(7)
+
+
+@pytest.mark.parametrize("taken_back", [False, True])
+def test_interrupt_of_a_thread_that_waits_hangs_no_profiler(taken_back: bool) -> None:
+    """In a process of its own: on Python 3.11 nothing could end one that hangs there, and no other test would begin."""
+    code = f"""
+import sys, threading
+from ipymini_worker.interrupts import ThreadGate
+ready, go = threading.Event(), threading.Lock()
+go.acquire()
+def work():
+    global gate
+    gate = ThreadGate()
+    gate.begin(7)
+    with gate.opened():
+        ready.set()
+        go.acquire()
+        while True: pass
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
+ready.wait()
+assert gate.interrupt(7)
+if {taken_back}:
+    gate.shut()
+def called(): return 1
+sys.setprofile(lambda *told: None)
+called()
+sys.setprofile(None)
+print("went on")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "went on\n", done.stderr
