@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 from e2e.client import Client
@@ -25,7 +28,27 @@ TOOLKITS = list(TICKS)
 
 
 @pytest.fixture
-def ready(start_kernel: StartKernel, toolkit: str) -> Client:
+def display() -> Iterator[dict[str, str]]:
+    """What the environment has to say of a screen: that of whoever runs the tests, or one that nobody sees."""
+    if "DISPLAY" in OUTSIDE:
+        yield {
+            "DISPLAY": OUTSIDE["DISPLAY"],
+            "XAUTHORITY": OUTSIDE.get("XAUTHORITY", os.path.join(OUTSIDE.get("HOME", ""), ".Xauthority")),
+        }
+        return
+    if shutil.which("Xvfb") is None:
+        pytest.skip("there is no display for Tk, and no Xvfb")
+    command = ["Xvfb", "-displayfd", "1", "-nolisten", "tcp", "-screen", "0", "640x480x24"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield {"DISPLAY": f":{server.stdout.readline().strip()}"}  # said when it is ready
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def ready(start_kernel: StartKernel, toolkit: str, request: pytest.FixtureRequest) -> Client:
     """A client of a kernel that finds what the toolkit needs."""
     env = {"IPYMINI_SNAPSHOTS": "on"}
     if toolkit == "qt":
@@ -33,11 +56,7 @@ def ready(start_kernel: StartKernel, toolkit: str) -> Client:
         env["QT_QPA_PLATFORM"] = "offscreen"
     else:
         pytest.importorskip("_tkinter")
-        if "DISPLAY" not in OUTSIDE:
-            pytest.skip("there is no display for Tk")
-        env["DISPLAY"] = OUTSIDE["DISPLAY"]
-        if "XAUTHORITY" in OUTSIDE or "HOME" in OUTSIDE:
-            env["XAUTHORITY"] = OUTSIDE.get("XAUTHORITY", os.path.join(OUTSIDE.get("HOME", ""), ".Xauthority"))
+        env |= request.getfixturevalue("display")
     return start_kernel(env=env).connect()
 
 
