@@ -3,9 +3,9 @@
 It takes a second or two of the main thread's time, and must not be in anybody's way: when a request comes, the work is
 broken off in the midst of it, and begun anew, with what is loaded by then, when it is quiet again. Hazards:
 
-- An import, and the writing of a file, must not be broken off anywhere. The signal that tells of the request therefore
-  raises nothing: it has the interpreter look at each call, and the first one of a function of the completer's own ends
-  the work.
+- An import, and the writing of a file, must not be broken off anywhere: a module of the completer's that was ended in
+  its midst cannot be imported again. The signal that tells of the request therefore raises nothing: it has the
+  interpreter look at each call, and the first one of a function of the completer's own, outside of both, ends the work.
 - Nothing of the user's is looked at, and nothing goes on in a thread, which a fork would lose.
 """
 
@@ -29,6 +29,8 @@ _AFTER_CELL, _AT_START = 0.5, 2.0
 _PUT_OFF = 6
 #: Packages whose functions may be broken off, and the file whose may not: it writes, and switches the collector off.
 _OURS, _NOT_THIS = (f"{os.sep}jedi{os.sep}", f"{os.sep}parso{os.sep}"), f"{os.sep}parso{os.sep}cache.py"
+#: How the file names of the import system's functions begin, which are among the callers of every module's body.
+_IMPORT = "<frozen importlib"
 #: Linux can be told which signal says that there is something to read; elsewhere it is SIGIO, which nobody minds there.
 _SIGNAL = NUDGE_SIGNAL if sys.platform == "linux" else signal.SIGIO
 
@@ -109,7 +111,8 @@ def _on_call(frame: FrameType, event: str, argument: Any) -> None:
         return
     above: FrameType | None = frame
     while above is not None:
-        if above.f_code.co_filename.endswith(_NOT_THIS):
+        name = above.f_code.co_filename
+        if name.endswith(_NOT_THIS) or name.startswith(_IMPORT):
             return
         above = above.f_back
     raise Asked

@@ -153,6 +153,30 @@ def test_writing_of_a_file_is_not_broken_off(requests: Requests, package: dict[s
     assert warmth.done
 
 
+def test_import_is_not_broken_off(
+    requests: Requests, package: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Functions that a module's body calls, and class bodies, are the completer's own as well."""
+    folder = tmp_path / "jedi"
+    folder.mkdir()
+    (folder / "ours.py").write_text("def called(): pass\ncalled()\nclass Body: called()\nwhole = True\n")
+    monkeypatch.syspath_prepend(str(folder))
+    ended: list[bool] = []
+
+    def work() -> None:
+        requests.come()
+        import ours  # type: ignore[import-not-found]
+
+        ended.append(ours.whole)
+        package["turn"](lambda: False)
+
+    warmth = Warmth({}, work)
+    warmth.idle(requests, Loop())
+    sys.modules.pop("ours", None)
+    assert ended == [True]
+    assert not warmth.done
+
+
 def test_completer_that_is_broken_is_left_alone(requests: Requests) -> None:
     def work() -> None:
         raise ImportError("no jedi")
