@@ -139,24 +139,30 @@ class Link:
         :param more: text that belongs to this one comes at once: both leave in one frame, or before the next frame.
         :raises LinkClosed, LinkLost: see `send`.
         """
+        size = len(text)
         try:
             with self._lock:
                 if self._over:
                     return
-                waiting = self._text
-                if waiting and self._text_of == (request, flags) and len(waiting) + len(text) <= _TEXT:
-                    text = waiting + text
-                else:
-                    if waiting:
+                # A signal's handler or a finalizer of the user's, which runs where something is called, may print:
+                # then it begins again with what waits by now.
+                while True:
+                    waiting, whole = self._text, text
+                    if waiting and self._text_of == (request, flags) and len(waiting) + size <= _TEXT:
+                        whole = waiting + text
+                    elif waiting:
                         self._send_waiting()
-                    if len(text) > _TEXT:
+                        continue
+                    elif size > _TEXT:
                         self.send(Kind.STREAM, request, (text,), flags)
                         return
-                    if more:
+                    elif more:
                         self._text_of = request, flags
                         self._text = text
                         return
-                data = encode_text(request, text, flags)
+                    data = encode_text(request, whole, flags)
+                    if self._text is waiting:
+                        break
                 self._text = b""
                 # Between these two no interrupt is raised, so that nothing leaves twice, and nothing is left out.
                 if self._rest:
@@ -169,12 +175,15 @@ class Link:
             raise LinkLost from error
 
     def _send_waiting(self) -> None:
-        data = encode_text(self._text_of[0], self._text, self._text_of[1])
-        self._text = b""
-        if self._rest:
-            self._send_large((data,))
-        else:
-            self._socket.send(data)
+        while waiting := self._text:
+            data = encode_text(self._text_of[0], waiting, self._text_of[1])
+            if self._text is waiting:  # else somebody has printed meanwhile, as in `send_text`
+                self._text = b""
+                if self._rest:
+                    self._send_large((data,))
+                else:
+                    self._socket.send(data)
+                return
 
     def send_descriptor(self, kind: Kind, parts: Iterable[Part], flags: int, fd: int) -> None:
         """Writes one small frame, and a descriptor along with it.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from ipymini_worker import link
 from ipymini_worker.link import Link
 from ipymini_worker.wire import SMALL, STDERR, Decoder, Frame, Kind
 
@@ -88,6 +90,37 @@ def test_text_that_is_too_large_waits_for_nothing(house: House, size: int) -> No
     house.link.send_text(1, b"\n", 0)
     heard = house.hears()
     assert b"".join(bytes(frame.parts[0]) for frame in heard) == b"a" + b"x" * size + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("begins", "then", "said"),
+    [
+        ((1, b"x", 0), (1, b"\n", 0), b"xtick\n\n"),
+        ((1, b"x", 0), (2, b"\n", 0), b"xtick\n\n"),
+        ((1, b"x", 0), (1, b"y" * 5 * SMALL, 0), b"xtick\n" + b"y" * 5 * SMALL),
+    ],
+    ids=["line's end", "another request", "large"],
+)
+def test_what_a_handler_prints_in_the_midst_of_a_print_doubles_nothing_and_loses_nothing(
+    house: House,
+    monkeypatch: pytest.MonkeyPatch,
+    begins: tuple[int, bytes, int],
+    then: tuple[int, bytes, int],
+    said: bytes,
+) -> None:
+    """A signal's handler, or a finalizer, runs where a frame is made."""
+    encode = link.encode_text
+
+    def handler(*args: Any) -> bytes:
+        monkeypatch.setattr(link, "encode_text", encode)
+        house.link.send_text(1, b"tick", 0, True)
+        house.link.send_text(1, b"\n", 0)
+        return encode(*args)
+
+    monkeypatch.setattr(link, "encode_text", handler)
+    house.link.send_text(*begins, True)
+    house.link.send_text(*then)
+    assert b"".join(bytes(frame.parts[0]) for frame in house.hears()) == said
 
 
 def test_copy_of_the_process_does_not_say_what_waited_in_the_original(house: House) -> None:
