@@ -75,6 +75,7 @@ class Link:
         self._lock = threading.RLock()
         self._over = False  # GOODBYE was said
         self._rest: deque[memoryview] = deque()  # of a large frame that an interrupt broke off
+        self._sending = False  # it is being sent
         self._text = b""  # that waits for what belongs to it, and is no larger than a frame that leaves in one call
         self._text_of = (0, 0)  # the request and the flags of that frame
 
@@ -208,18 +209,28 @@ class Link:
 
     def _send_large(self, pieces: Iterable[Part]) -> None:
         with _Deferred() as deferred:
+            views = [memoryview(p) for p in pieces]
             # What an interrupt left of the frame before goes first, or the supervisor could not tell where this begins.
-            self._rest.extend(memoryview(p) for p in pieces)
-            while self._rest:
-                try:
-                    count = self._socket.send(self._rest[0], socket.MSG_DONTWAIT)
-                except BlockingIOError:
-                    deferred.wait(self._socket)
-                    continue
-                if count == len(self._rest[0]):
-                    self._rest.popleft()
-                else:
-                    self._rest[0] = self._rest[0][count:]
+            self._rest.extend(views)
+            if self._sending:  # called by a signal's handler in the midst of this: whoever it has stopped goes on
+                return
+            self._sending = True
+            try:
+                self._send_rest(deferred)
+            finally:
+                self._sending = False
+
+    def _send_rest(self, deferred: _Deferred) -> None:
+        while self._rest:
+            try:
+                count = self._socket.send(self._rest[0], socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                deferred.wait(self._socket)
+                continue
+            if count == len(self._rest[0]):
+                self._rest.popleft()
+            else:
+                self._rest[0] = self._rest[0][count:]
 
     def recover(self) -> None:
         """Gives back a lock that an interrupt left behind; called between requests by the main thread."""

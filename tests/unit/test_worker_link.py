@@ -123,6 +123,27 @@ def test_what_a_handler_prints_in_the_midst_of_a_print_doubles_nothing_and_loses
     assert b"".join(bytes(frame.parts[0]) for frame in house.hears()) == said
 
 
+def test_what_a_handler_prints_in_the_midst_of_a_large_frame_comes_after_it(
+    house: House,
+) -> None:
+    """The bug: what had left of the large frame by then was sent a second time."""
+    text = bytes(range(256)) * 128 * 5
+
+    class Socket:
+        """Sends a part, and then a signal comes."""
+
+        def send(self, data: bytes, flags: int = 0) -> int:
+            count = real.send(data[: len(data) // 2], flags)
+            house.link._socket = real
+            house.link.send_text(1, b"tick\n", 0)
+            return count
+
+    real = house.link._socket
+    house.link._socket = Socket()  # type: ignore[assignment]
+    house.link.send_text(1, text, 0)
+    assert b"".join(bytes(frame.parts[0]) for frame in house.hears()) == text + b"tick\n"
+
+
 def test_copy_of_the_process_does_not_say_what_waited_in_the_original(house: House) -> None:
     house.link.send_text(1, b"a", 0, True)
     house.link.renew(os.dup(house.link.fileno()))
