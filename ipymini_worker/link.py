@@ -175,6 +175,23 @@ class Link:
         except OSError as error:
             raise LinkLost from error
 
+    def flush_text(self, *, wait: bool = True) -> None:
+        """Writes text that waits for what belongs to it.
+
+        :param wait: whether to wait for another thread that is writing; else that thread does it.
+        :raises LinkClosed, LinkLost: see `send`.
+        """
+        if not self._text or not self._lock.acquire(blocking=wait):
+            return
+        try:
+            self._send_waiting()
+        except (BrokenPipeError, ConnectionResetError):
+            raise LinkClosed from None
+        except OSError as error:
+            raise LinkLost from error
+        finally:
+            self._lock.release()
+
     def _send_waiting(self) -> None:
         while waiting := self._text:
             data = encode_text(self._text_of[0], waiting, self._text_of[1])

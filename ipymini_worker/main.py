@@ -49,6 +49,7 @@ class Worker:
         self._gate = Gate()
         self._report_to(fault)
         self._link = Link(work, "work")
+        self._gate.on_nudge = self._on_nudge
         self._stdin = Stdin(self._link)
         self._control_link = Link(control, "control")
         self._control = Control(self._control_link, self._on_control)
@@ -254,6 +255,11 @@ class Worker:
             self._debug(frame)
         elif self._subshells is not None:
             self._to_a_thread(self._subshells, frame)
+
+    def _on_nudge(self) -> None:
+        """A cell goes on after an interrupt that may have come in the midst of a `print`."""
+        with suppress(LinkClosed):
+            self._link.flush_text(wait=False)
 
     def _tell_largest(self, frame: Frame) -> None:
         context.active().run.why = bytes(frame.parts[0]).decode()

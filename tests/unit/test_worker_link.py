@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from ipymini_worker import link
 from ipymini_worker.link import Link
+from ipymini_worker.streams import OutStream
 from ipymini_worker.wire import SMALL, STDERR, Decoder, Frame, Kind
 
 pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="elsewhere no frame is sure to leave in one call")
@@ -81,6 +83,43 @@ def test_text_that_waits_leaves_before_a_descriptor(house: House) -> None:
     house.link.send_text(1, b"a", 0, True)
     house.link.send_descriptor(Kind.SNAPSHOT, [b"1", b"2"], 0, 0)
     assert [frame.kind for frame in house.hears()] == [Kind.STREAM, Kind.SNAPSHOT]
+
+
+def test_text_that_waits_leaves_when_it_is_asked_for(house: House) -> None:
+    stream = OutStream(house.link, 1)
+    stream.flush()
+    house.link.send_text(1, b"a", 0, True)
+    stream.flush()
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"a"])]
+    stream.flush()
+    house.link.send_text(1, b"\n", 0)
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"\n"])]
+
+
+def test_text_that_waits_is_left_to_a_thread_that_writes(house: House) -> None:
+    house.link.send_text(1, b"a", 0, True)
+    writes, ends = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with house.link._lock:
+            writes.set()
+            ends.wait()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    writes.wait()
+    house.link.flush_text(wait=False)
+    ends.set()
+    thread.join()
+    assert house.hears() == []
+    house.link.flush_text(wait=False)
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"a"])]
+
+
+def test_flush_of_a_link_that_is_gone_is_no_error(house: House) -> None:
+    house.link.send_text(1, b"a", 0, True)
+    house.link.close()
+    OutStream(house.link, 1).flush()
 
 
 @pytest.mark.parametrize("size", [SMALL - 64, SMALL - 63, 5 * SMALL])
