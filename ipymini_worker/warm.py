@@ -12,6 +12,7 @@ broken off in the midst of it, and begun anew, with what is loaded by then, when
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import select
 import signal
@@ -20,6 +21,8 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+from ipymini_worker import survival
+from ipymini_worker.latecompleter import recursion_limit_kept
 from ipymini_worker.loop import Loop, Source
 from ipymini_worker.wire import NUDGE_SIGNAL
 
@@ -56,10 +59,15 @@ class Warmth:
 
     def idle(self, source: Source, loop: Loop) -> None:
         """The worker is going to wait for `source`: returns when that has something to read, or when all is done."""
-        if self.done or source.waiting or not _free(loop):
+        if self.done or source.waiting:
             return
         poll = select.poll()
         poll.register(source.fileno(), select.POLLIN)
+        try:
+            if not _free(loop, poll):
+                return
+        except Exception:  # user code has closed or patched what this is seen by
+            return
         for _ in range(_PUT_OFF):
             if poll.poll(self._quiet * 1000):
                 return
@@ -76,7 +84,10 @@ def completer(shell: Any) -> None:
     """Loads the completer, and has it find its way among the names that every session has."""
     if not getattr(shell.Completer, "use_jedi", True):
         return
-    import jedi  # type: ignore[import-untyped]
+    # What the parser has to say is nothing for a cell that logs everything; IPython does this at the first completion.
+    logging.getLogger("parso").setLevel(logging.WARNING)
+    with recursion_limit_kept():
+        import jedi  # type: ignore[import-untyped]
 
     names = {name: shell.user_ns[name] for name in shell.user_ns_hidden if name in shell.user_ns}
     for found in jedi.Interpreter("pri", [names]).complete():
@@ -126,17 +137,35 @@ def _breakable(frame: FrameType) -> bool:
     )
 
 
-def _free(loop: Loop) -> bool:
-    """Whether nothing of the user's goes on between cells, and nobody watches what Python does."""
-    if loop.toolkit is not None or loop.shared or sys.gettrace() is not None or sys.getprofile() is not None:
-        return False
-    current: Any = loop.current
-    if current is None or current.is_closed():
-        return True
-    watched: Any = getattr(getattr(current, "_selector", None), "get_map", dict)() or {}
-    import asyncio
+def _free(loop: Loop, poll: select.poll) -> bool:
+    """Whether nothing of the user's goes on between cells, and nobody watches what Python does.
 
-    return not (asyncio.all_tasks(current) or current._scheduled or current._ready or len(watched) > 1)
+    :param poll: is to tell as well when the loop of the user's has something to do.
+    """
+    if loop.toolkit is not None or loop.shared or _watched():
+        return False
+    if loop.current is None or loop.current.is_closed():
+        return True
+    # What a thread gives to the loop would wait until all is done.
+    if survival.pending(loop.current) or survival.foreign_threads():
+        return False
+    selector = getattr(loop.current, "_selector", None)  # loops that are not Python's own tell nothing
+    watched = selector.get_map() if selector is not None else None
+    if watched is None or len(watched) > 1:
+        return False
+    if hasattr(selector, "fileno"):
+        poll.register(selector.fileno(), select.POLLIN)
+    return True
+
+
+def _watched() -> bool:
+    """Whether a debugger, a profiler or a tracer looks at what is executed, or at what is allocated."""
+    if sys.gettrace() is not None or sys.getprofile() is not None:
+        return True
+    monitoring, tracemalloc = getattr(sys, "monitoring", None), sys.modules.get("tracemalloc")
+    return (tracemalloc is not None and tracemalloc.is_tracing()) or (
+        monitoring is not None and any(monitoring.get_tool(number) is not None for number in range(6))
+    )
 
 
 def _crowded() -> bool:
