@@ -198,8 +198,9 @@ class Worker:
     @contextmanager
     def _still(self) -> Iterator[bool]:
         """For the time of a fork nothing of ours goes on in other threads; gives False if it does."""
-        with self._debugging, self._subshells.still() if self._subshells is not None else nullcontext(True) as still:
-            yield still and (self._debugger is None or self._debugger.idle)
+        answers = self._subshells.still() if self._subshells is not None else nullcontext(True)
+        with self._debugging, answers as still, self._shell.history_manager.still() as written:
+            yield still and written and (self._debugger is None or self._debugger.idle)
 
     def _become(self, files: Files, lost: list[str]) -> None:
         """In a copy: takes the worker's place."""
