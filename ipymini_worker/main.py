@@ -263,7 +263,11 @@ class Worker:
             self._link.flush_text(wait=False)
 
     def _tell_largest(self, frame: Frame) -> None:
-        context.active().run.why = bytes(frame.parts[0]).decode()
+        request: context.Request | None = context.active()
+        if request is not None and request.id != frame.request:
+            request = self._subshells.executed(frame.request) if self._subshells is not None else None
+        if request is not None:
+            request.run.why = bytes(frame.parts[0]).decode()
         if not frame.parts[0]:
             return
         try:
