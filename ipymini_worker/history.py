@@ -134,6 +134,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
     def close(self) -> None:
         """Ends the thread, and closes the connection for reading; what is not written stays so."""
         self._end_writer()
+        self._wanted = False
         if self._connection is not None:
             self._connection.close()
 
@@ -274,9 +275,9 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         """Writes what has not been written, now."""
         if self.stored:
             self._attempts = _ATTEMPTS
-            self._wanted = False  # a thread that comes now would find nothing to do
+            wanted, self._wanted = self._wanted, False  # a thread that came now would find nothing to do
             if not self._write(_PATIENCE):
-                self._wanted = True
+                self._wanted = self._wanted or wanted
         elif not self._away:
             super().writeout_cache()
 

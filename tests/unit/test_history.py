@@ -234,7 +234,10 @@ def test_database_that_is_locked_costs_a_line_and_nothing_else(
     assert [path.name for path in file.parent.iterdir()] == ["history.sqlite"]
 
 
-def test_thread_waits_in_silence_for_others_to_end(file: Path, said: io.StringIO) -> None:
+def test_thread_waits_in_silence_for_others_to_end(
+    file: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_ATTEMPTS", 10**9)
     shell = Shell(file)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -356,25 +359,29 @@ def test_without_a_thread_it_is_written_in_the_end(
 # -- forks
 
 
-def test_fork_waits_for_the_thread_and_the_child_writes_nothing(file: Path) -> None:
+def test_fork_waits_for_the_thread_and_the_child_writes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that user code forks has the list, and does not write it a second time."""
     shell = Shell(file, db_cache_size=1000)
     shell.runs("a = 1")
     manager = shell.history_manager
     writing, go_on = threading.Event(), threading.Event()
-    threading.Timer(0.05, go_on.set).start()
+    monkeypatch.setattr(history, "_PATIENCE", TIMEOUT)
+    monkeypatch.setattr(manager, "_end_writer", go_on.set)  # which comes right before the fork waits
+
+    written: list[bool] = []
 
     def write() -> None:
         with manager._writing:
             writing.set()
             go_on.wait()
+            written.append(True)
 
     thread = threading.Thread(target=write)
     thread.start()
     writing.wait()
     pid = os.fork()
     if not pid:
-        free = go_on.is_set() and manager._writing.acquire(blocking=False)
+        free = written and manager._writing.acquire(blocking=False)
         manager.end_session()
         os._exit(0 if free and not file.exists() and manager.session_number == 0 else 1)
     assert os.waitpid(pid, 0)[1] == 0
