@@ -17,7 +17,8 @@ import signal
 import sys
 import threading
 import weakref
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -100,6 +101,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
                     if not _corrupt(error):  # IPython would move the file away, although nothing is wrong with it
                         self._complain(error)
                         return _empty()
+                    self._number = 0  # which is that of a session in the file that is moved away
             try:
                 super().init_db()
             except OSError as error:  # it cannot be moved away either
@@ -132,6 +134,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
     def close(self) -> None:
         """Ends the thread, and closes the connection for reading; what is not written stays so."""
         self._end_writer()
+        self._wanted = False
         if self._connection is not None:
             self._connection.close()
 
@@ -141,7 +144,10 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
             # At once: rows that wait to be fetched keep others from writing.
             return list(super()._run_sql(*args, **options))
         except Exception as error:
-            if not _is_sqlite(error) or _corrupt(error):
+            if not _is_sqlite(error):
+                raise
+            if _corrupt(error):  # IPython moves the file away
+                self._number = 0
                 raise
             self._complain(error)
             return []
@@ -154,11 +160,16 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         if not self._number and self.enabled and not self._away:
             try:
                 if self.stored:
-                    with self._writing, closing(self._connect(_PATIENCE)) as connection, connection:
-                        self._number = self._number or self._begin(connection)
+                    with self._writing:
+                        if not self._number:
+                            with closing(self._connect(_PATIENCE)) as connection:
+                                with connection:
+                                    number = self._begin(connection)
+                                self._number = number  # not before it is there for all to see
                 else:
                     with self.db:
-                        self._number = self._begin(self.db)
+                        number = self._begin(self.db)
+                    self._number = number
             except Exception as error:
                 if _corrupt(error) and self._repaired():
                     return self.session_number
@@ -170,9 +181,16 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         self._number = number
 
     def _begin(self, connection: Any) -> int:
-        """Gives the session a number, in a transaction of the caller's."""
+        """Gives the session a number, which it may have already; in a transaction of the caller's."""
+        if number := self._number_in(connection):
+            return number
         row = connection.execute("INSERT INTO sessions VALUES (NULL, ?, NULL, NULL, '')", (self._started,))
         return int(row.lastrowid)
+
+    def _number_in(self, connection: Any) -> int:
+        """The number of the session in the database, where the original, or a try of ours, may have put it; else 0."""
+        rows = connection.execute("SELECT max(session) FROM sessions WHERE start = ?", (self._started,))
+        return int(rows.fetchone()[0] or 0)
 
     def new_session(self, conn: Any = None) -> None:
         """Another session begins; it gets its number when it is needed."""
@@ -257,7 +275,9 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         """Writes what has not been written, now."""
         if self.stored:
             self._attempts = _ATTEMPTS
-            self._write(_PATIENCE)
+            wanted, self._wanted = self._wanted, False  # a thread that came now would find nothing to do
+            if not self._write(_PATIENCE):
+                self._wanted = self._wanted or wanted
         elif not self._away:
             super().writeout_cache()
 
@@ -325,6 +345,20 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
 
     # -- forks
 
+    @contextmanager
+    def still(self) -> Iterator[bool]:
+        """For the time of a fork nothing is being written; gives False if a write takes too long."""
+        self._end_writer()
+        lock = self._writing  # there is another one in the copy
+        still = lock.acquire(timeout=_PATIENCE)
+        try:
+            yield still
+        finally:
+            if still:
+                lock.release()
+            if self._wanted:
+                self.set()
+
     def renew(self) -> None:
         """Locks that nobody holds; in a copy, those of the original may be held by threads that it does not have."""
         self._writing = threading.RLock()
@@ -373,9 +407,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
             return {}
         try:
             with closing(self._connect(_PATIENCE)) as connection:
-                if not self._number:  # the original may have got one meanwhile
-                    rows = connection.execute("SELECT max(session) FROM sessions WHERE start = ?", (self._started,))
-                    self._number = rows.fetchone()[0] or 0
+                self._number = self._number or self._number_in(connection)
                 query = "SELECT line, source, source_raw FROM history WHERE session = ? AND line >= ?"
                 rows = connection.execute(query, (self._number, first))
                 return {line: (source, raw) for line, source, raw in rows}

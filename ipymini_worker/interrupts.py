@@ -37,8 +37,10 @@ class Gate:
         self._installed: Handler | int | None = None
         self._quiet: Handler = self._note
         self._told = threading.Event()
+        #: Called in the main thread a moment after an interrupt that has not ended the request; must raise nothing.
+        self.on_nudge: Callable[[], None] = lambda: None
         signal.signal(signal.SIGINT, self._quiet)
-        signal.signal(NUDGE_SIGNAL, lambda signum, frame: None)
+        signal.signal(NUDGE_SIGNAL, lambda signum, frame: self.on_nudge())
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._noted = True

@@ -4,8 +4,11 @@ complete anything.
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -46,10 +49,25 @@ class LateCompleter(InteractiveShell):  # type: ignore[misc]  # IPython is not t
 
         # Once for all: a context of its own for each call would change the filters under the feet of other threads.
         warnings.filterwarnings("ignore", category=ProvisionalCompleterWarning)
-        super().init_completer()
+        with recursion_limit_kept():
+            super().init_completer()
 
     def run_line_magic(self, magic_name: str, line: str, _stack_depth: int = 1) -> Any:
         """As the base class; `%config` tells of the completer, too."""
         if magic_name == "config":
             self.Completer  # noqa: B018
         return super().run_line_magic(magic_name, line, _stack_depth + 1)
+
+
+@contextmanager
+def recursion_limit_kept() -> Iterator[None]:
+    """The first import of jedi, which the body may make, does not lower Python's recursion limit; up to version 0.20.0
+    it sets one of its own.
+    """
+    before = sys.getrecursionlimit()
+    first = "jedi" not in sys.modules
+    try:
+        yield
+    finally:
+        if first and sys.getrecursionlimit() < before:
+            sys.setrecursionlimit(before)

@@ -75,6 +75,7 @@ class Link:
         self._lock = threading.RLock()
         self._over = False  # GOODBYE was said
         self._rest: deque[memoryview] = deque()  # of a large frame that an interrupt broke off
+        self._sending = False  # it is being sent
         self._text = b""  # that waits for what belongs to it, and is no larger than a frame that leaves in one call
         self._text_of = (0, 0)  # the request and the flags of that frame
 
@@ -139,24 +140,30 @@ class Link:
         :param more: text that belongs to this one comes at once: both leave in one frame, or before the next frame.
         :raises LinkClosed, LinkLost: see `send`.
         """
+        size = len(text)
         try:
             with self._lock:
                 if self._over:
                     return
-                waiting = self._text
-                if waiting and self._text_of == (request, flags) and len(waiting) + len(text) <= _TEXT:
-                    text = waiting + text
-                else:
-                    if waiting:
+                # A signal's handler or a finalizer of the user's, which runs where something is called, may print:
+                # then it begins again with what waits by now.
+                while True:
+                    waiting, whole = self._text, text
+                    if waiting and self._text_of == (request, flags) and len(waiting) + size <= _TEXT:
+                        whole = waiting + text
+                    elif waiting:
                         self._send_waiting()
-                    if len(text) > _TEXT:
+                        continue
+                    elif size > _TEXT:
                         self.send(Kind.STREAM, request, (text,), flags)
                         return
-                    if more:
+                    elif more:
                         self._text_of = request, flags
                         self._text = text
                         return
-                data = encode_text(request, text, flags)
+                    data = encode_text(request, whole, flags)
+                    if self._text is waiting:
+                        break
                 self._text = b""
                 # Between these two no interrupt is raised, so that nothing leaves twice, and nothing is left out.
                 if self._rest:
@@ -168,13 +175,33 @@ class Link:
         except OSError as error:
             raise LinkLost from error
 
+    def flush_text(self, *, wait: bool = True) -> None:
+        """Writes text that waits for what belongs to it.
+
+        :param wait: whether to wait for another thread that is writing; else that thread does it.
+        :raises LinkClosed, LinkLost: see `send`.
+        """
+        if not self._text or not self._lock.acquire(blocking=wait):
+            return
+        try:
+            self._send_waiting()
+        except (BrokenPipeError, ConnectionResetError):
+            raise LinkClosed from None
+        except OSError as error:
+            raise LinkLost from error
+        finally:
+            self._lock.release()
+
     def _send_waiting(self) -> None:
-        data = encode_text(self._text_of[0], self._text, self._text_of[1])
-        self._text = b""
-        if self._rest:
-            self._send_large((data,))
-        else:
-            self._socket.send(data)
+        while waiting := self._text:
+            data = encode_text(self._text_of[0], waiting, self._text_of[1])
+            if self._text is waiting:  # else somebody has printed meanwhile, as in `send_text`
+                self._text = b""
+                if self._rest:
+                    self._send_large((data,))
+                else:
+                    self._socket.send(data)
+                return
 
     def send_descriptor(self, kind: Kind, parts: Iterable[Part], flags: int, fd: int) -> None:
         """Writes one small frame, and a descriptor along with it.
@@ -199,18 +226,28 @@ class Link:
 
     def _send_large(self, pieces: Iterable[Part]) -> None:
         with _Deferred() as deferred:
+            views = [memoryview(p) for p in pieces]
             # What an interrupt left of the frame before goes first, or the supervisor could not tell where this begins.
-            self._rest.extend(memoryview(p) for p in pieces)
-            while self._rest:
-                try:
-                    count = self._socket.send(self._rest[0], socket.MSG_DONTWAIT)
-                except BlockingIOError:
-                    deferred.wait(self._socket)
-                    continue
-                if count == len(self._rest[0]):
-                    self._rest.popleft()
-                else:
-                    self._rest[0] = self._rest[0][count:]
+            self._rest.extend(views)
+            if self._sending:  # called by a signal's handler in the midst of this: whoever it has stopped goes on
+                return
+            self._sending = True
+            try:
+                self._send_rest(deferred)
+            finally:
+                self._sending = False
+
+    def _send_rest(self, deferred: _Deferred) -> None:
+        while self._rest:
+            try:
+                count = self._socket.send(self._rest[0], socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                deferred.wait(self._socket)
+                continue
+            if count == len(self._rest[0]):
+                self._rest.popleft()
+            else:
+                self._rest[0] = self._rest[0][count:]
 
     def recover(self) -> None:
         """Gives back a lock that an interrupt left behind; called between requests by the main thread."""

@@ -49,6 +49,7 @@ class Worker:
         self._gate = Gate()
         self._report_to(fault)
         self._link = Link(work, "work")
+        self._gate.on_nudge = self._on_nudge
         self._stdin = Stdin(self._link)
         self._control_link = Link(control, "control")
         self._control = Control(self._control_link, self._on_control)
@@ -197,8 +198,9 @@ class Worker:
     @contextmanager
     def _still(self) -> Iterator[bool]:
         """For the time of a fork nothing of ours goes on in other threads; gives False if it does."""
-        with self._debugging, self._subshells.still() if self._subshells is not None else nullcontext(True) as still:
-            yield still and (self._debugger is None or self._debugger.idle)
+        answers = self._subshells.still() if self._subshells is not None else nullcontext(True)
+        with self._debugging, answers as still, self._shell.history_manager.still() as written:
+            yield still and written and (self._debugger is None or self._debugger.idle)
 
     def _become(self, files: Files, lost: list[str]) -> None:
         """In a copy: takes the worker's place."""
@@ -255,8 +257,17 @@ class Worker:
         elif self._subshells is not None:
             self._to_a_thread(self._subshells, frame)
 
+    def _on_nudge(self) -> None:
+        """A cell goes on after an interrupt that may have come in the midst of a `print`."""
+        with suppress(LinkClosed):
+            self._link.flush_text(wait=False)
+
     def _tell_largest(self, frame: Frame) -> None:
-        context.active().run.why = bytes(frame.parts[0]).decode()
+        request: context.Request | None = context.active()
+        if request is not None and request.id != frame.request:
+            request = self._subshells.executed(frame.request) if self._subshells is not None else None
+        if request is not None:
+            request.run.why = bytes(frame.parts[0]).decode()
         if not frame.parts[0]:
             return
         try:

@@ -8,6 +8,7 @@ from typing import Any
 from ipymini_worker import context
 from ipymini_worker.comms import WorkerCommManager
 from ipymini_worker.context import BadRequest
+from ipymini_worker.latecompleter import recursion_limit_kept
 from ipymini_worker.publish import Publisher
 from ipymini_worker.shell import WorkerShell
 
@@ -109,9 +110,10 @@ class Requests:
     def complete(self, message: Content) -> Content:
         """Protocol: Completion, with the types that JupyterLab shows in `_jupyter_types_experimental`."""
         code, cursor = _code_and_cursor(message["content"])
-        from IPython.core.completer import rectify_completions
+        with recursion_limit_kept():
+            from IPython.core.completer import rectify_completions
 
-        found = list(rectify_completions(code, self._shell.Completer.completions(code, cursor)))
+            found = list(rectify_completions(code, self._shell.Completer.completions(code, cursor)))
         start, end = (found[0].start, found[0].end) if found else (cursor, cursor)
         types = [
             {"start": c.start, "end": c.end, "text": c.text, "type": c.type or "<unknown>", "signature": c.signature}

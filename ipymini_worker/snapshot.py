@@ -218,7 +218,7 @@ class Snapshots:
         with self._still() as still:
             if still:
                 return self._fork_off(flags, cell)
-        self.why_not = "An answer is being made at this moment."
+        self.why_not = "An answer is being made, or the history written, at this moment."
         return False
 
     def _fork_off(self, flags: int, cell: int) -> bool:

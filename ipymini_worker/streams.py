@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ipymini_worker import context, printing
@@ -113,7 +114,10 @@ class OutStream(HeaderParent, io.TextIOBase):
         self._link = None
 
     def flush(self) -> None:
-        """Nothing to do: nothing is held back."""
+        """Nothing is held back but what waits for its line's end."""
+        if self._link is not None:
+            with suppress(LinkClosed):  # whoever has something to say is told
+                self._link.flush_text()
 
     def close(self) -> None:
         """Ignored: a library that closes `sys.stdout` must not silence the notebook."""

@@ -111,6 +111,7 @@ class Helper(survival.Renewable):
         self._changed = changed
         self._gate: ThreadGate | None = None
         self._loop: Loop | None = None
+        self.request: context.Request | None = None  # the one that it executes, or the last one that it did
 
     def run(self) -> None:
         """Answers until it is told to end."""
@@ -141,7 +142,7 @@ class Helper(survival.Renewable):
                 self._shell.showtraceback_as_text()
 
     def _answer(self, request: context.Request) -> None:
-        self.idle = False
+        self.idle, self.request = False, request
         context.enter(request)
         try:
             if self.subshell:
@@ -257,6 +258,13 @@ class Subshells:
     def _refuse(self, request: context.Request, error: Exception) -> None:
         context.enter(request)
         self._answering.fail(request, error)
+
+    def executed(self, request: int) -> context.Request | None:
+        """The request of that number, if one of the threads executes it."""
+        for helper in list(self._helpers.values()):
+            if helper.request is not None and helper.request.id == request:
+                return helper.request
+        return None
 
     def interrupt(self, request: int, *, stack: bool) -> None:
         """Interrupts a request that one of the threads executes; `stack`: and says in its cell where that is."""

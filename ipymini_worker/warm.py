@@ -3,15 +3,16 @@
 It takes a second or two of the main thread's time, and must not be in anybody's way: when a request comes, the work is
 broken off in the midst of it, and begun anew, with what is loaded by then, when it is quiet again. Hazards:
 
-- An import, and the writing of a file, must not be broken off anywhere. The signal that tells of the request therefore
-  raises nothing: it has the interpreter look at each call, and the first one of a function of the completer's own ends
-  the work.
+- An import, and the writing of a file, must not be broken off anywhere: a module of the completer's that was ended in
+  its midst cannot be imported again. The signal that tells of the request therefore raises nothing: it has the
+  interpreter look at each call, and the first one of a function of the completer's own, outside of both, ends the work.
 - Nothing of the user's is looked at, and nothing goes on in a thread, which a fork would lose.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import select
 import signal
@@ -20,6 +21,8 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+from ipymini_worker import survival
+from ipymini_worker.latecompleter import recursion_limit_kept
 from ipymini_worker.loop import Loop, Source
 from ipymini_worker.wire import NUDGE_SIGNAL
 
@@ -29,6 +32,8 @@ _AFTER_CELL, _AT_START = 0.5, 2.0
 _PUT_OFF = 6
 #: Packages whose functions may be broken off, and the file whose may not: it writes, and switches the collector off.
 _OURS, _NOT_THIS = (f"{os.sep}jedi{os.sep}", f"{os.sep}parso{os.sep}"), f"{os.sep}parso{os.sep}cache.py"
+#: How the file names of the import system's functions begin, which are among the callers of every module's body.
+_IMPORT = "<frozen importlib"
 #: Linux can be told which signal says that there is something to read; elsewhere it is SIGIO, which nobody minds there.
 _SIGNAL = NUDGE_SIGNAL if sys.platform == "linux" else signal.SIGIO
 
@@ -54,10 +59,15 @@ class Warmth:
 
     def idle(self, source: Source, loop: Loop) -> None:
         """The worker is going to wait for `source`: returns when that has something to read, or when all is done."""
-        if self.done or source.waiting or not _free(loop):
+        if self.done or source.waiting:
             return
         poll = select.poll()
         poll.register(source.fileno(), select.POLLIN)
+        try:
+            if not _free(loop, poll):
+                return
+        except Exception:  # user code has closed or patched what this is seen by
+            return
         for _ in range(_PUT_OFF):
             if poll.poll(self._quiet * 1000):
                 return
@@ -74,7 +84,10 @@ def completer(shell: Any) -> None:
     """Loads the completer, and has it find its way among the names that every session has."""
     if not getattr(shell.Completer, "use_jedi", True):
         return
-    import jedi  # type: ignore[import-untyped]
+    # What the parser has to say is nothing for a cell that logs everything; IPython does this at the first completion.
+    logging.getLogger("parso").setLevel(logging.WARNING)
+    with recursion_limit_kept():
+        import jedi  # type: ignore[import-untyped]
 
     names = {name: shell.user_ns[name] for name in shell.user_ns_hidden if name in shell.user_ns}
     for found in jedi.Interpreter("pri", [names]).complete():
@@ -109,7 +122,8 @@ def _on_call(frame: FrameType, event: str, argument: Any) -> None:
         return
     above: FrameType | None = frame
     while above is not None:
-        if above.f_code.co_filename.endswith(_NOT_THIS):
+        name = above.f_code.co_filename
+        if name.endswith(_NOT_THIS) or name.startswith(_IMPORT):
             return
         above = above.f_back
     raise Asked
@@ -123,17 +137,35 @@ def _breakable(frame: FrameType) -> bool:
     )
 
 
-def _free(loop: Loop) -> bool:
-    """Whether nothing of the user's goes on between cells, and nobody watches what Python does."""
-    if loop.toolkit is not None or loop.shared or sys.gettrace() is not None or sys.getprofile() is not None:
-        return False
-    current: Any = loop.current
-    if current is None or current.is_closed():
-        return True
-    watched: Any = getattr(getattr(current, "_selector", None), "get_map", dict)() or {}
-    import asyncio
+def _free(loop: Loop, poll: select.poll) -> bool:
+    """Whether nothing of the user's goes on between cells, and nobody watches what Python does.
 
-    return not (asyncio.all_tasks(current) or current._scheduled or current._ready or len(watched) > 1)
+    :param poll: is to tell as well when the loop of the user's has something to do.
+    """
+    if loop.toolkit is not None or loop.shared or _watched():
+        return False
+    if loop.current is None or loop.current.is_closed():
+        return True
+    # What a thread gives to the loop would wait until all is done.
+    if survival.pending(loop.current) or survival.foreign_threads():
+        return False
+    selector = getattr(loop.current, "_selector", None)  # loops that are not Python's own tell nothing
+    watched = selector.get_map() if selector is not None else None
+    if watched is None or len(watched) > 1:
+        return False
+    if hasattr(selector, "fileno"):
+        poll.register(selector.fileno(), select.POLLIN)
+    return True
+
+
+def _watched() -> bool:
+    """Whether a debugger, a profiler or a tracer looks at what is executed, or at what is allocated."""
+    if sys.gettrace() is not None or sys.getprofile() is not None:
+        return True
+    monitoring, tracemalloc = getattr(sys, "monitoring", None), sys.modules.get("tracemalloc")
+    return (tracemalloc is not None and tracemalloc.is_tracing()) or (
+        monitoring is not None and any(monitoring.get_tool(number) is not None for number in range(6))
+    )
 
 
 def _crowded() -> bool:

@@ -149,8 +149,8 @@ LINK_LOST = 97
 #: The signal on which the worker writes its Python stacks into the fault pipe, GIL held or not.
 DUMP_SIGNAL = signal.SIGRTMAX - 2 if sys.platform == "linux" else signal.SIGUSR2
 
-#: A signal that does nothing but end a system call: a SIGINT that CPython's own handler took just before the call
-#: would wait for its end.
+#: A signal that does nothing but end a system call, and send text that waits for its line's end: a SIGINT that
+#: CPython's own handler took just before the call would wait for its end.
 NUDGE_SIGNAL = signal.SIGURG
 
 Part = bytes | bytearray | memoryview

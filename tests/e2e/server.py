@@ -84,7 +84,7 @@ class Server:
 
     def wait_state(self, kernel: str, state: str) -> None:
         """Waits until the server says that the kernel is in a state; it hears of it at about the time that a tab does."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + TIMEOUT
         while (told := self.rest("GET", f"kernels/{kernel}")["execution_state"]) != state:
             assert time.monotonic() < deadline, told
             time.sleep(0.01)

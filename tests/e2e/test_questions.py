@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import random
+import threading
 import time
 from typing import Any
 
 import pytest
 
 from .client import Client
+from .conftest import StartKernel
 
 CELLS = {
     "a loop": "print('runs')\nwhile not over: pass\n'whole'",
@@ -103,3 +106,52 @@ def test_questions_and_cells_mixed(client: Client) -> None:
         assert client.finish(cell, 60).result == f"(199990000, {number})"
     assert {client.finish(question, 60).status for question in questions} <= {"ok", "complete", "unknown"}
     print(f"{time.perf_counter() - started:.1f} s")
+
+
+WATCH = """
+import importlib.machinery, sys, time
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name != "jedi.plugins":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        run = spec.loader.exec_module
+
+        def run_and_watch(module):
+            run(module)
+            manager, decorate = module.plugin_manager, module.plugin_manager.decorate
+            calls = iter([False, True])  # a second time, when the first function has been entered
+
+            def decorate_and_wait(*args, **named):
+                if not next(calls):
+                    return decorate(*args, **named)
+                del manager.decorate
+                print("in the midst")
+                end = time.monotonic() + 10
+                while sys.getprofile() is None and time.monotonic() < end:
+                    time.sleep(0.001)
+                return decorate(*args, **named)
+
+            manager.decorate = decorate_and_wait
+
+        spec.loader.exec_module = run_and_watch
+        return spec
+
+sys.meta_path.insert(0, Watch())
+"""
+
+
+def test_what_is_loaded_while_idle_is_whole_although_cells_come_in_its_midst(start_kernel: StartKernel) -> None:
+    """The bug: an import that was broken off in a module's body could not be made again in this session."""
+    client = start_kernel(env={"IPYMINI_WARM": "1"}).connect()
+    client.execute("def some_function(a, b): pass")
+    client.wait_text(client.execute(WATCH), "in the midst")
+    moments = random.Random(4)
+    for number in range(3):
+        assert client.execute(f"{number} + 1").result == f"{number + 1}"
+        threading.Event().wait(0.5 + moments.random() / 2)  # when it begins anew, and somewhere in its midst
+    reply = client.ask("complete_request", {"code": "some_", "cursor_pos": 5}).reply
+    (found,) = reply["metadata"]["_jupyter_types_experimental"]
+    assert found["signature"] == "(a, b)"  # which is jedi's to know

@@ -132,3 +132,24 @@ def test_two_kernels_with_one_database(start_kernel: StartKernel, kernel: Kernel
         codes = [code for i in range(3) for code in (f"{name} = {i}", DIE.format(status))]
         (session,) = {s for s, _, code in rows if code.startswith(name)}
         assert [row for row in rows if row[0] == session] == [(session, i + 1, code) for i, code in enumerate(codes)]
+
+
+HOLD = """
+import threading
+held, go_on = threading.Event(), threading.Event()
+def hold():
+    with get_ipython().history_manager._writing:
+        held.set()
+        go_on.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+"""
+
+
+def test_no_snapshot_is_taken_while_the_history_is_being_written(client: Client) -> None:
+    """As on a disk that hangs: the copy would wait for ever for a thread that it does not have."""
+    client.execute(HOLD)
+    assert "or the history written, at this moment" in client.execute("%snapshot").text()
+    client.execute("go_on.set(); thread.join()")
+    assert "There is one from before" in client.execute("%snapshot").text()

@@ -234,7 +234,10 @@ def test_database_that_is_locked_costs_a_line_and_nothing_else(
     assert [path.name for path in file.parent.iterdir()] == ["history.sqlite"]
 
 
-def test_thread_waits_in_silence_for_others_to_end(file: Path, said: io.StringIO) -> None:
+def test_thread_waits_in_silence_for_others_to_end(
+    file: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_ATTEMPTS", 10**9)
     shell = Shell(file)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -246,6 +249,52 @@ def test_thread_waits_in_silence_for_others_to_end(file: Path, said: io.StringIO
     waits_until_written(shell)
     assert said.getvalue() == ""
     shell.history_manager.close()
+
+
+def test_number_of_a_session_that_is_not_committed_is_not_the_session_s(
+    shell: Shell, file: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bug: it went to the next session of somebody else, and both wrote their lines under it."""
+    monkeypatch.setattr(history, "_PATIENCE", 0.01)
+    Shell(file).history_manager.session_number  # noqa: B018  # makes the tables, and another session
+    with closing(sqlite3.connect(file, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM sessions").fetchall()  # nobody can commit
+        assert shell.history_manager.session_number == 0
+        reader.execute("ROLLBACK")
+    other = Shell(file, db_cache_size=1000)
+    assert other.history_manager.session_number == 2
+    shell.runs("a = 1")
+    shell.writes()
+    assert rows(file) == [(3, 1, "a = 1")]
+    other.history_manager.close()
+
+
+def test_session_has_one_number(shell: Shell, file: Path) -> None:
+    """Also where it was not heard that it had been committed."""
+    number = shell.history_manager.session_number
+    shell.history_manager._number = 0
+    shell.runs("a = 1")
+    shell.writes()
+    assert rows(file) == [(number, 1, "a = 1")]
+    assert sessions(file) == 1
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["on opening", "on reading"])
+def test_number_is_not_taken_along_to_a_new_file(shell: Shell, file: Path, opened: bool) -> None:
+    for code in ("a = 1", "b = 2"):
+        shell.history_manager.new_session()
+        shell.runs(code)
+        shell.writes()
+    assert shell.history_manager.session_number == 2
+    if opened:
+        list(shell.history_manager.search("*"))
+    file.write_bytes(b"this is no database" * 100)
+    assert list(shell.history_manager.search("*")) == []
+    shell.runs("c = 3")
+    shell.writes()
+    assert rows(file) == [(1, 3, "c = 3")]
+    assert sessions(file) == 1
 
 
 @pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\x00" + b"\xff" * 20_000])
@@ -310,13 +359,43 @@ def test_without_a_thread_it_is_written_in_the_end(
 # -- forks
 
 
-def test_fork_waits_for_the_thread_and_the_child_writes_nothing(file: Path) -> None:
+def test_fork_waits_for_the_thread_and_the_child_writes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that user code forks has the list, and does not write it a second time."""
     shell = Shell(file, db_cache_size=1000)
     shell.runs("a = 1")
     manager = shell.history_manager
     writing, go_on = threading.Event(), threading.Event()
-    threading.Timer(0.05, go_on.set).start()
+    monkeypatch.setattr(history, "_PATIENCE", TIMEOUT)
+    monkeypatch.setattr(manager, "_end_writer", go_on.set)  # which comes right before the fork waits
+
+    written: list[bool] = []
+
+    def write() -> None:
+        with manager._writing:
+            writing.set()
+            go_on.wait()
+            written.append(True)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    writing.wait()
+    pid = os.fork()
+    if not pid:
+        free = written and manager._writing.acquire(blocking=False)
+        manager.end_session()
+        os._exit(0 if free and not file.exists() and manager.session_number == 0 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    thread.join()
+    shell.writes()
+    assert rows(file) == [(1, 1, "a = 1")]
+    manager.close()
+
+
+def test_it_is_still_for_a_snapshot_or_says_that_it_is_not(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that finds the lock taken would never write again."""
+    monkeypatch.setattr(history, "_PATIENCE", 0.01)
+    manager = shell.history_manager
+    writing, go_on = threading.Event(), threading.Event()
 
     def write() -> None:
         with manager._writing:
@@ -326,16 +405,19 @@ def test_fork_waits_for_the_thread_and_the_child_writes_nothing(file: Path) -> N
     thread = threading.Thread(target=write)
     thread.start()
     writing.wait()
-    pid = os.fork()
-    if not pid:
-        free = go_on.is_set() and manager._writing.acquire(blocking=False)
-        manager.end_session()
-        os._exit(0 if free and not file.exists() and manager.session_number == 0 else 1)
-    assert os.waitpid(pid, 0)[1] == 0
+    with manager.still() as still:
+        assert not still
+    go_on.set()
     thread.join()
-    shell.writes()
-    assert rows(file) == [(1, 1, "a = 1")]
-    manager.close()
+    with manager.still() as still:
+        assert still
+        pid = os.fork()
+        if not pid:
+            os._exit(0 if manager._writing.acquire(timeout=0) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    shell.runs("a = 1")
+    manager.set()
+    waits_until_written(shell)
 
 
 def test_history_that_is_switched_off_or_in_memory(tmp_path: Path) -> None:

@@ -342,7 +342,10 @@ def test_memory_of_a_copy_is_what_only_it_has() -> None:
 def test_snapshot_waits_for_an_answer_that_is_being_made(house: House) -> None:
     house.answering = True
     assert not house.snapshots.before_cell(1)
-    assert (house.forks, house.snapshots.why_not) == (0, "An answer is being made at this moment.")
+    assert (house.forks, house.snapshots.why_not) == (
+        0,
+        "An answer is being made, or the history written, at this moment.",
+    )
     house.answering = False
     house.snapshots.before_cell(1)
     assert (house.forks, house.snapshots.why_not) == (1, "")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from ipymini_worker import warm
+from ipymini_worker.latecompleter import LateCompleter
 from ipymini_worker.loop import Loop
 from ipymini_worker.warm import Warmth
 
@@ -153,6 +158,30 @@ def test_writing_of_a_file_is_not_broken_off(requests: Requests, package: dict[s
     assert warmth.done
 
 
+def test_import_is_not_broken_off(
+    requests: Requests, package: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Functions that a module's body calls, and class bodies, are the completer's own as well."""
+    folder = tmp_path / "jedi"
+    folder.mkdir()
+    (folder / "ours.py").write_text("def called(): pass\ncalled()\nclass Body: called()\nwhole = True\n")
+    monkeypatch.syspath_prepend(str(folder))
+    ended: list[bool] = []
+
+    def work() -> None:
+        requests.come()
+        import ours  # type: ignore[import-not-found]
+
+        ended.append(ours.whole)
+        package["turn"](lambda: False)
+
+    warmth = Warmth({}, work)
+    warmth.idle(requests, Loop())
+    sys.modules.pop("ours", None)
+    assert ended == [True]
+    assert not warmth.done
+
+
 def test_completer_that_is_broken_is_left_alone(requests: Requests) -> None:
     def work() -> None:
         raise ImportError("no jedi")
@@ -171,27 +200,162 @@ def test_while_others_have_more_to_do_it_is_put_off(requests: Requests, monkeypa
     assert list(busy) == []
 
 
-def test_not_while_tasks_of_the_user_s_go_on_or_somebody_watches(requests: Requests) -> None:
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """With a loop of asyncio's, as after a cell that has used it."""
+    import asyncio
+
+    made = Loop()
+    made.adopt()
+    yield made
+    made.end()
+    asyncio.set_event_loop(None)
+
+
+def test_not_while_tasks_of_the_user_s_go_on(requests: Requests, loop: Loop) -> None:
     done: list[int] = []
     warmth = Warmth({}, lambda: done.append(1))
     import asyncio
 
-    loop = Loop()
-    loop.adopt()
     assert loop.current is not None
     task = loop.current.create_task(asyncio.sleep(0))
     warmth.idle(requests, loop)
     loop.current.run_until_complete(task)
-    sys.setprofile(lambda *_: None)
-    try:
-        warmth.idle(requests, loop)
-    finally:
-        sys.setprofile(None)
     assert done == []
     warmth.idle(requests, loop)
     assert done == [1]
-    loop.end()
-    asyncio.set_event_loop(None)
+
+
+def test_not_while_a_thread_may_call_something_in_the_loop(requests: Requests, loop: Loop) -> None:
+    done: list[int] = []
+    warmth = Warmth({}, lambda: done.append(1))
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    warmth.idle(requests, loop)
+    end.set()
+    thread.join()
+    assert done == []
+    warmth.idle(requests, loop)
+    assert done == [1]
+
+
+def test_loop_that_is_woken_comes_first(requests: Requests, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by native code, whose threads Python does not know."""
+    done: list[int] = []
+    warmth = Warmth({}, lambda: done.append(1))
+    assert loop.current is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(warm.survival, "pending", lambda loop: False)  # it comes a moment later
+        loop.current.call_soon_threadsafe(loop.current.stop)
+        warmth.idle(requests, loop)
+    assert done == []
+    loop.current.run_forever()
+    warmth.idle(requests, loop)
+    assert done == [1]
+
+
+@pytest.mark.parametrize("broken", [{}, {"_selector": SimpleNamespace(get_map=lambda: None)}, {"_selector": 5}])
+def test_not_beside_a_loop_that_tells_nothing(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
+) -> None:
+    """One of another library's, or one whose parts user code has closed or patched."""
+    done: list[int] = []
+    other = Loop()
+    monkeypatch.setattr(other, "_loop", SimpleNamespace(is_closed=lambda: False, **broken))
+    Warmth({}, lambda: done.append(1)).idle(requests, other)
+    assert done == []
+
+
+def profiles() -> Callable[[], None]:
+    sys.setprofile(lambda *_: None)
+    return lambda: sys.setprofile(None)
+
+
+def traces_memory() -> Callable[[], None]:
+    tracemalloc.start()
+    return tracemalloc.stop
+
+
+def monitors() -> Callable[[], None]:
+    """As the profilers of Python 3.12 and later do, which the older functions do not tell of."""
+    monitoring: Any = getattr(sys, "monitoring", None)
+    if monitoring is None:
+        pytest.skip("Python 3.11 has no sys.monitoring")
+    monitoring.use_tool_id(monitoring.PROFILER_ID, "of the user's")
+    return lambda: monitoring.free_tool_id(monitoring.PROFILER_ID)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("watch", [profiles, traces_memory, monitors])
+def test_not_while_somebody_watches(requests: Requests, watch: Callable[[], Callable[[], None]]) -> None:
+    done: list[int] = []
+    warmth = Warmth({}, lambda: done.append(1))
+    end = watch()
+    try:
+        warmth.idle(requests, Loop())
+    finally:
+        end()
+    assert done == []
+    warmth.idle(requests, Loop())
+    assert done == [1]
+
+
+OLD_JEDI = """
+import sys
+sys.setrecursionlimit(3000)
+
+class Interpreter:
+    def __init__(self, code, namespaces): pass
+    def complete(self): return []
+"""
+
+
+@pytest.fixture
+def limit() -> Iterator[int]:
+    """A recursion limit of the user's, above that of jedi's."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(5000)
+    yield 5000
+    sys.setrecursionlimit(before)
+
+
+@pytest.fixture
+def old_jedi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The first import of jedi sets the limit."""
+    (tmp_path / "jedi.py").write_text(OLD_JEDI)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "jedi"}
+    yield
+    sys.modules.pop("jedi", None)
+    sys.modules.update(kept)
+
+
+def test_import_does_not_lower_the_recursion_limit(old_jedi: None, limit: int) -> None:
+    shell: Any = SimpleNamespace(
+        Completer=None, user_ns={}, user_ns_hidden={}, magics_manager=SimpleNamespace(lsmagic=lambda: None)
+    )
+    warm.completer(shell)
+    assert "jedi" in sys.modules
+    assert sys.getrecursionlimit() == limit
+
+
+def test_making_of_the_completer_does_not_lower_the_recursion_limit(
+    old_jedi: None, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InteractiveShell, "init_completer", lambda self: __import__("jedi"))
+    LateCompleter._make(LateCompleter.__new__(LateCompleter))
+    assert "jedi" in sys.modules
+    assert sys.getrecursionlimit() == limit
+
+
+def test_parser_of_the_completer_s_logs_nothing_into_cells(old_jedi: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("parso")
+    monkeypatch.setattr(logger, "level", logging.NOTSET)
+    shell: Any = SimpleNamespace(
+        Completer=None, user_ns={}, user_ns_hidden={}, magics_manager=SimpleNamespace(lsmagic=lambda: None)
+    )
+    warm.completer(shell)
+    assert logger.level == logging.WARNING
 
 
 def test_crowd_is_counted_where_the_system_tells() -> None:

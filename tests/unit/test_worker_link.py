@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from ipymini_worker import link
 from ipymini_worker.link import Link
+from ipymini_worker.streams import OutStream
 from ipymini_worker.wire import SMALL, STDERR, Decoder, Frame, Kind
 
 pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="elsewhere no frame is sure to leave in one call")
@@ -81,6 +85,43 @@ def test_text_that_waits_leaves_before_a_descriptor(house: House) -> None:
     assert [frame.kind for frame in house.hears()] == [Kind.STREAM, Kind.SNAPSHOT]
 
 
+def test_text_that_waits_leaves_when_it_is_asked_for(house: House) -> None:
+    stream = OutStream(house.link, 1)
+    stream.flush()
+    house.link.send_text(1, b"a", 0, True)
+    stream.flush()
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"a"])]
+    stream.flush()
+    house.link.send_text(1, b"\n", 0)
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"\n"])]
+
+
+def test_text_that_waits_is_left_to_a_thread_that_writes(house: House) -> None:
+    house.link.send_text(1, b"a", 0, True)
+    writes, ends = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with house.link._lock:
+            writes.set()
+            ends.wait()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    writes.wait()
+    house.link.flush_text(wait=False)
+    ends.set()
+    thread.join()
+    assert house.hears() == []
+    house.link.flush_text(wait=False)
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"a"])]
+
+
+def test_flush_of_a_link_that_is_gone_is_no_error(house: House) -> None:
+    house.link.send_text(1, b"a", 0, True)
+    house.link.close()
+    OutStream(house.link, 1).flush()
+
+
 @pytest.mark.parametrize("size", [SMALL - 64, SMALL - 63, 5 * SMALL])
 def test_text_that_is_too_large_waits_for_nothing(house: House, size: int) -> None:
     house.link.send_text(1, b"a", 0, True)
@@ -88,6 +129,58 @@ def test_text_that_is_too_large_waits_for_nothing(house: House, size: int) -> No
     house.link.send_text(1, b"\n", 0)
     heard = house.hears()
     assert b"".join(bytes(frame.parts[0]) for frame in heard) == b"a" + b"x" * size + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("begins", "then", "said"),
+    [
+        ((1, b"x", 0), (1, b"\n", 0), b"xtick\n\n"),
+        ((1, b"x", 0), (2, b"\n", 0), b"xtick\n\n"),
+        ((1, b"x", 0), (1, b"y" * 5 * SMALL, 0), b"xtick\n" + b"y" * 5 * SMALL),
+    ],
+    ids=["line's end", "another request", "large"],
+)
+def test_what_a_handler_prints_in_the_midst_of_a_print_doubles_nothing_and_loses_nothing(
+    house: House,
+    monkeypatch: pytest.MonkeyPatch,
+    begins: tuple[int, bytes, int],
+    then: tuple[int, bytes, int],
+    said: bytes,
+) -> None:
+    """A signal's handler, or a finalizer, runs where a frame is made."""
+    encode = link.encode_text
+
+    def handler(*args: Any) -> bytes:
+        monkeypatch.setattr(link, "encode_text", encode)
+        house.link.send_text(1, b"tick", 0, True)
+        house.link.send_text(1, b"\n", 0)
+        return encode(*args)
+
+    monkeypatch.setattr(link, "encode_text", handler)
+    house.link.send_text(*begins, True)
+    house.link.send_text(*then)
+    assert b"".join(bytes(frame.parts[0]) for frame in house.hears()) == said
+
+
+def test_what_a_handler_prints_in_the_midst_of_a_large_frame_comes_after_it(
+    house: House,
+) -> None:
+    """The bug: what had left of the large frame by then was sent a second time."""
+    text = bytes(range(256)) * 128 * 5
+
+    class Socket:
+        """Sends a part, and then a signal comes."""
+
+        def send(self, data: bytes, flags: int = 0) -> int:
+            count = real.send(data[: len(data) // 2], flags)
+            house.link._socket = real
+            house.link.send_text(1, b"tick\n", 0)
+            return count
+
+    real = house.link._socket
+    house.link._socket = Socket()  # type: ignore[assignment]
+    house.link.send_text(1, text, 0)
+    assert b"".join(bytes(frame.parts[0]) for frame in house.hears()) == text + b"tick\n"
 
 
 def test_copy_of_the_process_does_not_say_what_waited_in_the_original(house: House) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from ipymini_worker.wire import NUDGE_SIGNAL
 from worker.driver import Worker
 
 
@@ -36,6 +37,35 @@ def test_stream_cannot_be_closed_or_broken_by_user_code(worker: Worker) -> None:
     assert (answer.stdout, answer.result) == ("still\n", "False")
     with_statement = "with sys.stdout as out:\n    print('inside')\nprint('after')"
     assert worker.good(with_statement).stdout == "inside\nafter\n"
+
+
+HELD = """
+import signal, sys, time
+recorder = sys.stdout.recorder
+
+def interrupt(name, text):
+    sys.stdout.recorder = recorder
+    raise KeyboardInterrupt
+
+try:
+    for text in ("one", "two", "three", "held"):
+        if text == "held":
+            sys.stdout.recorder = interrupt  # is called between the text and its line's end
+        print(text)
+except KeyboardInterrupt:
+    {}
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("then", ["sys.stdout.flush()", f"signal.raise_signal({int(NUDGE_SIGNAL)})"])
+def test_text_that_an_interrupt_took_the_line_end_from_leaves(worker: Worker, then: str) -> None:
+    """When it is asked for, and by itself a moment after an interrupt that has not ended the cell."""
+    request = worker.start(HELD.format(then))
+    said = "one\ntwo\nthree\nheld"
+    worker.wait(lambda: "".join(e.content for e in worker.events if (e.request, e.type) == (request, "stdout")) == said)
+    worker.interrupt()
+    assert worker.answer(request).failure == ("KeyboardInterrupt", "")
 
 
 def test_bytes_written_to_the_buffer_arrive_as_text_however_they_are_cut(worker: Worker) -> None:
