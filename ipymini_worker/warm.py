@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from ipymini_worker import survival
+from ipymini_worker.interrupts import drop_flag
 from ipymini_worker.latecompleter import recursion_limit_kept
 from ipymini_worker.loop import Loop, Source
 from ipymini_worker.wire import NUDGE_SIGNAL
@@ -98,7 +99,7 @@ def completer(shell: Any) -> None:
 def _until_asked(work: Callable[[], None], fd: int, poll: select.poll) -> bool:
     """Does the work; returns False if it was broken off, because there is something to read from `fd`."""
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    before = signal.signal(_SIGNAL, lambda number, frame: sys.setprofile(_on_call))
+    before = signal.signal(_SIGNAL, _look_at_calls)
     try:
         if sys.platform == "linux":
             fcntl.fcntl(fd, fcntl.F_SETSIG, _SIGNAL)
@@ -114,6 +115,11 @@ def _until_asked(work: Callable[[], None], fd: int, poll: select.poll) -> bool:
         fcntl.fcntl(fd, fcntl.F_SETFL, flags)
         signal.signal(_SIGNAL, before)
         sys.setprofile(None)
+
+
+def _look_at_calls(number: int, frame: FrameType | None) -> None:
+    drop_flag()  # which somebody may have left, and with which Python 3.11 would hang
+    sys.setprofile(_on_call)
 
 
 def _on_call(frame: FrameType, event: str, argument: Any) -> None:
