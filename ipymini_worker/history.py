@@ -26,9 +26,9 @@ from typing import Any
 
 from IPython.core import history as ipython
 
-from ipymini_worker import context
+from ipymini_worker import context, historyfile
+from ipymini_worker.historyfile import MEMORY
 
-MEMORY = ":memory:"
 #: The name of the thread, which is that of IPython's own: it does the same.
 THREAD = "IPythonHistorySavingThread"
 #: Seconds that a reader, and the end of the session, wait for another process that has the database locked.
@@ -41,15 +41,6 @@ _REPAIRS = 3
 _SHARE, _SHORTEST, _LONGEST = 20, 0.1, 2.0
 #: Seconds before the first write: the first cell has better use for the processor than to load SQLite.
 _GRACE = 0.05
-
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS sessions (session integer primary key autoincrement, start timestamp,"
-    " end timestamp, num_cmds integer, remark text)",
-    "CREATE TABLE IF NOT EXISTS history (session integer, line integer, source text, source_raw text,"
-    " PRIMARY KEY (session, line))",
-    "CREATE TABLE IF NOT EXISTS output_history (session integer, line integer, output text,"
-    " PRIMARY KEY (session, line))",
-)
 
 
 class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython is not typed
@@ -98,9 +89,10 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
                 try:
                     self._connect(_PATIENCE).close()
                 except Exception as error:
-                    if not _corrupt(error):  # IPython would move the file away, although nothing is wrong with it
+                    if not historyfile.corrupt(error):
+                        # IPython would move the file away, although nothing is wrong with it.
                         self._complain(error)
-                        return _empty()
+                        return historyfile.empty()
                     self._number = 0  # which is that of a session in the file that is moved away
             try:
                 super().init_db()
@@ -114,22 +106,8 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         self._connection = connection
 
     def _connect(self, patience: float) -> Any:
-        """A connection of its own, for any thread.
-
-        :param patience: seconds to wait where the database is locked.
-        :raises sqlite3.Error: the database cannot be used.
-        """
-        import sqlite3
-
-        connection = sqlite3.connect(str(self.hist_file), **{**self.connection_options, "timeout": patience})
-        try:
-            with connection:
-                for table in _TABLES:
-                    connection.execute(table)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        """A connection for the calling thread, see `historyfile.connect`."""
+        return historyfile.connect(str(self.hist_file), self.connection_options, patience)
 
     def close(self) -> None:
         """Ends the thread, and closes the connection for reading; what is not written stays so."""
@@ -144,9 +122,9 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
             # At once: rows that wait to be fetched keep others from writing.
             return list(super()._run_sql(*args, **options))
         except Exception as error:
-            if not _is_sqlite(error):
+            if not historyfile.is_sqlite(error):
                 raise
-            if _corrupt(error):  # IPython moves the file away
+            if historyfile.corrupt(error):  # IPython moves the file away
                 self._number = 0
                 raise
             self._complain(error)
@@ -164,14 +142,14 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
                         if not self._number:
                             with closing(self._connect(_PATIENCE)) as connection:
                                 with connection:
-                                    number = self._begin(connection)
+                                    number = historyfile.begin(connection, self._started)
                                 self._number = number  # not before it is there for all to see
                 else:
                     with self.db:
-                        number = self._begin(self.db)
+                        number = historyfile.begin(self.db, self._started)
                     self._number = number
             except Exception as error:
-                if _corrupt(error) and self._repaired():
+                if historyfile.corrupt(error) and self._repaired():
                     return self.session_number
                 self._complain(error)
         return self._number
@@ -179,18 +157,6 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
     @session_number.setter
     def session_number(self, number: int) -> None:
         self._number = number
-
-    def _begin(self, connection: Any) -> int:
-        """Gives the session a number, which it may have already; in a transaction of the caller's."""
-        if number := self._number_in(connection):
-            return number
-        row = connection.execute("INSERT INTO sessions VALUES (NULL, ?, NULL, NULL, '')", (self._started,))
-        return int(row.lastrowid)
-
-    def _number_in(self, connection: Any) -> int:
-        """The number of the session in the database, where the original, or a try of ours, may have put it; else 0."""
-        rows = connection.execute("SELECT max(session) FROM sessions WHERE start = ?", (self._started,))
-        return int(rows.fetchone()[0] or 0)
 
     def new_session(self, conn: Any = None) -> None:
         """Another session begins; it gets its number when it is needed."""
@@ -289,14 +255,13 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
                 return True
             try:
                 with closing(self._connect(patience)) as connection, connection:
-                    number = self._number or self._begin(connection)
+                    number = self._number or historyfile.begin(connection, self._started)
                     for entry in inputs:
                         number = self._insert(connection, number, *entry)
                     for line, output in outputs:
-                        row = (number, line, _storable(output))
-                        connection.execute("INSERT OR IGNORE INTO output_history VALUES (?, ?, ?)", row)
+                        historyfile.add_output(connection, number, line, output)
             except Exception as error:
-                if _corrupt(error) and self._repaired():
+                if historyfile.corrupt(error) and self._repaired():
                     return self._write(patience)
                 self._attempts += 1
                 if "locked" not in str(error) or self._attempts >= _ATTEMPTS:
@@ -312,14 +277,10 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
 
     def _insert(self, connection: Any, number: int, line: int, source: str, raw: str) -> int:
         """Writes one input; returns the number of the session, which is another one where the line is taken."""
-        row = (line, _storable(source), _storable(raw))
-        statement = "INSERT OR IGNORE INTO history VALUES (?, ?, ?, ?)"
-        if not connection.execute(statement, (number, *row)).rowcount:
-            query = "SELECT source_raw FROM history WHERE session = ? AND line = ?"
-            if connection.execute(query, (number, line)).fetchone() != (row[2],):
-                self._started = _now()
-                number = self._begin(connection)
-                connection.execute(statement, (number, *row))
+        if not historyfile.add_input(connection, number, line, source, raw):
+            self._started = _now()
+            number = historyfile.begin(connection, self._started)
+            historyfile.add_input(connection, number, line, source, raw)
         return number
 
     def _repaired(self) -> bool:
@@ -407,10 +368,8 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
             return {}
         try:
             with closing(self._connect(_PATIENCE)) as connection:
-                self._number = self._number or self._number_in(connection)
-                query = "SELECT line, source, source_raw FROM history WHERE session = ? AND line >= ?"
-                rows = connection.execute(query, (self._number, first))
-                return {line: (source, raw) for line, source, raw in rows}
+                self._number = self._number or historyfile.number(connection, self._started)
+                return historyfile.inputs(connection, self._number, first)
         except Exception as error:
             self._complain(error)
             return {}
@@ -425,36 +384,6 @@ def _cut(manager: Any, length: int) -> None:
 
 def _now() -> str:
     return datetime.now().isoformat(" ", "microseconds")
-
-
-def _empty() -> Any:
-    """A database in which there is nothing."""
-    import sqlite3
-
-    connection = sqlite3.connect(MEMORY, check_same_thread=False)
-    for table in _TABLES:
-        connection.execute(table)
-    return connection
-
-
-def _is_sqlite(error: Exception) -> bool:
-    import sqlite3
-
-    return isinstance(error, sqlite3.Error)
-
-
-def _corrupt(error: Exception) -> bool:
-    """Whether the file is no database, or none any longer."""
-    import sqlite3
-
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
-        error, (sqlite3.OperationalError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
-    )
-
-
-def _storable(text: str) -> str:
-    """`text` as SQLite takes it: there is no UTF-8 for lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 _managers: weakref.WeakSet[HistoryManager] = weakref.WeakSet()

@@ -259,7 +259,7 @@ def _set_in(thread: int, error: type[BaseException] | None) -> None:
 def drop_flag() -> None:
     """Takes back what tells all threads that one of them has an exception to raise.
 
-    Up to Python 3.12 that is done by a thread that gets its exception, and by nobody else. As long as the flag is there,
+    Up to Python 3.12 that is done by a thread that gets its exception, and by nobody else. As long as the flag is set,
     all loops are slow, and Python 3.11 never comes to the first line of a function that is traced or profiled. So the
     calling thread gets one; whoever else has one finds it when it has the interpreter again.
     """

@@ -41,6 +41,13 @@ class LinkLost(LinkClosed):
     """Our own end has been closed, by user code that closes what it has not opened."""
 
 
+def _gone(error: OSError) -> LinkClosed:
+    """What an error of our socket means. It has a number; one without, such as a `TimeoutError` that a signal's handler
+    of the user's has raised, is none of our business, and passes.
+    """
+    return LinkClosed() if isinstance(error, (BrokenPipeError, ConnectionResetError)) else LinkLost()
+
+
 def private_fd(fd: int) -> int:
     """`fd` moved to a high number that is not inherited by programs that the user starts."""
     for lowest in (_PRIVATE_FD, 20, 3):  # the last ones where `ulimit -n` is small
@@ -101,6 +108,8 @@ class Link:
                 try:
                     count = self._socket.recv_into(buffer)
                 except OSError as error:
+                    if error.errno is None:
+                        raise
                     raise LinkLost from error
             if count == 0:
                 raise LinkClosed
@@ -129,10 +138,10 @@ class Link:
                     self._socket.send(pieces[0])
                 else:
                     self._send_large(pieces)
-        except (BrokenPipeError, ConnectionResetError):
-            raise LinkClosed from None
         except OSError as error:
-            raise LinkLost from error
+            if error.errno is None:
+                raise
+            raise _gone(error) from error
 
     def send_text(self, request: int, text: bytes, flags: int, more: bool = False) -> None:
         """Writes a STREAM frame of one part, as `send` does, at less cost: of no other kind are there as many.
@@ -170,10 +179,10 @@ class Link:
                     self._send_large((data,))
                 else:
                     self._socket.send(data)
-        except (BrokenPipeError, ConnectionResetError):
-            raise LinkClosed from None
         except OSError as error:
-            raise LinkLost from error
+            if error.errno is None:
+                raise
+            raise _gone(error) from error
 
     def flush_text(self, *, wait: bool = True) -> None:
         """Writes text that waits for what belongs to it.
@@ -185,10 +194,10 @@ class Link:
             return
         try:
             self._send_waiting()
-        except (BrokenPipeError, ConnectionResetError):
-            raise LinkClosed from None
         except OSError as error:
-            raise LinkLost from error
+            if error.errno is None:
+                raise
+            raise _gone(error) from error
         finally:
             self._lock.release()
 
@@ -217,12 +226,10 @@ class Link:
                 if self._rest:
                     self._send_large([])
                 socket.send_fds(self._socket, [piece], [fd])
-        except (BrokenPipeError, ConnectionResetError):
-            raise LinkClosed from None
         except OSError as error:
-            if error.errno in (errno.ETOOMANYREFS, errno.ENOMEM, errno.ENOBUFS):
+            if error.errno in (None, errno.ETOOMANYREFS, errno.ENOMEM, errno.ENOBUFS):
                 raise
-            raise LinkLost from error
+            raise _gone(error) from error
 
     def _send_large(self, pieces: Iterable[Part]) -> None:
         with _Deferred() as deferred:

@@ -155,9 +155,9 @@ def _free(loop: Loop, poll: select.poll) -> bool:
     # What a thread gives to the loop would wait until all is done.
     if survival.pending(loop.current) or survival.foreign_threads():
         return False
-    selector = getattr(loop.current, "_selector", None)  # loops that are not Python's own tell nothing
+    selector: Any = getattr(loop.current, "_selector", None)  # loops that are not Python's own tell nothing
     watched = selector.get_map() if selector is not None else None
-    if watched is None or len(watched) > 1:
+    if selector is None or watched is None or len(watched) > 1:
         return False
     if hasattr(selector, "fileno"):
         poll.register(selector.fileno(), select.POLLIN)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ipymini_worker import link
-from ipymini_worker.link import Link
+from ipymini_worker.link import Link, LinkClosed, LinkLost
 from ipymini_worker.streams import OutStream
 from ipymini_worker.wire import SMALL, STDERR, Decoder, Frame, Kind
 
@@ -181,6 +181,38 @@ def test_what_a_handler_prints_in_the_midst_of_a_large_frame_comes_after_it(
     house.link._socket = Socket()  # type: ignore[assignment]
     house.link.send_text(1, text, 0)
     assert b"".join(bytes(frame.parts[0]) for frame in house.hears()) == text + b"tick\n"
+
+
+@pytest.mark.parametrize("error", [TimeoutError("too long"), ConnectionResetError(), OSError()], ids=repr)
+def test_error_of_a_handler_s_is_not_taken_for_one_of_the_link(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    """The bug: the timeout was swallowed, and the text went to the descriptor."""
+
+    def handler(*args: Any) -> bytes:
+        raise error
+
+    stream = OutStream(house.link, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(link, "encode_text", handler)
+        with pytest.raises(type(error)):
+            stream.write("a\n")
+        house.link.send_text(0, b"b", 0, True)
+        for call in (stream.flush, lambda: house.link.send(Kind.GOODBYE)):
+            with pytest.raises(type(error)):
+                call()
+    house.link.send(Kind.GOODBYE)
+    assert house.hears() == [Frame(Kind.STREAM, 0, 0, [b"b"]), Frame(Kind.GOODBYE, 0, 0, [])]
+
+
+def test_end_of_the_supervisor_and_of_our_own_end_are_told_apart(house: House) -> None:
+    house._end.close()
+    with pytest.raises(LinkClosed) as closed:
+        house.link.send_text(1, b"a\n", 0)
+    assert closed.type is LinkClosed
+    house.link.close()
+    with pytest.raises(LinkLost):
+        house.link.send_text(1, b"a\n", 0)
 
 
 def test_copy_of_the_process_does_not_say_what_waited_in_the_original(house: House) -> None:
