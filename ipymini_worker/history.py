@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -26,7 +25,7 @@ from typing import Any
 
 from IPython.core import history as ipython
 
-from ipymini_worker import context, historyfile
+from ipymini_worker import context, historyfile, historyforks
 from ipymini_worker.historyfile import MEMORY
 
 #: The name of the thread, which is that of IPython's own: it does the same.
@@ -66,7 +65,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         super(ipython.HistoryManager, self).__init__(shell=shell, config=config, **traits)
         if self.stored:
             self.hist_file = Path(self.hist_file)  # IPython, which moves broken files away, wants no string
-        _managers.add(self)
+        historyforks.follow(self)
 
     # -- the database, opened when it is needed
 
@@ -309,9 +308,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
     @contextmanager
     def still(self) -> Iterator[bool]:
         """For the time of a fork nothing is being written; gives False if a write takes too long."""
-        self._end_writer()
-        lock = self._writing  # there is another one in the copy
-        still = lock.acquire(timeout=_PATIENCE)
+        lock, still = self._writing, self.hold()  # there is another lock in the copy
         try:
             yield still
         finally:
@@ -319,6 +316,18 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
                 lock.release()
             if self._wanted:
                 self.set()
+
+    def hold(self) -> bool:
+        """See `historyforks.Writer`."""
+        # What Python keeps of threads that a copy does not have would add up from copy to copy.
+        self._end_writer()
+        return self._writing.acquire(timeout=_PATIENCE)
+
+    def release(self, *, copy: bool) -> None:
+        """See `historyforks.Writer`."""
+        self._writing.release()
+        if self._wanted and not copy:
+            self.set()
 
     def renew(self) -> None:
         """Locks that nobody holds; in a copy, those of the original may be held by threads that it does not have."""
@@ -384,43 +393,3 @@ def _cut(manager: Any, length: int) -> None:
 
 def _now() -> str:
     return datetime.now().isoformat(" ", "microseconds")
-
-
-_managers: weakref.WeakSet[HistoryManager] = weakref.WeakSet()
-
-
-class _Held(threading.local):
-    """The managers whose threads wait for a fork that the calling thread makes."""
-
-    def __init__(self) -> None:
-        self.managers: list[HistoryManager] = []
-
-
-_held = _Held()
-
-
-def _before_fork() -> None:
-    """Nobody is in the midst of a write when the process is copied."""
-    for manager in list(_managers):
-        # What Python keeps of threads that a copy does not have would add up from copy to copy.
-        manager._end_writer()
-        if manager._writing.acquire(timeout=_PATIENCE):
-            _held.managers.append(manager)
-
-
-def _after_fork(*, copy: bool) -> None:
-    held, _held.managers = _held.managers, []
-    for manager in held:
-        manager._writing.release()
-        if manager._wanted and not copy:
-            manager.set()
-    if copy:
-        for manager in list(_managers):
-            manager.renew()
-
-
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=lambda: _after_fork(copy=False),
-    after_in_child=lambda: _after_fork(copy=True),
-)
