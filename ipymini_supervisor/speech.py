@@ -165,6 +165,8 @@ class Speech:
         if len(parts) < 3:
             raise WireError("PUBLISH has too few parts")
         msg_type, metadata, content, *buffers = parts
+        if bytes(content[-1:]) != b"}":  # as when something else was written into the midst of the frame
+            raise WireError("PUBLISH with a content that is cut off")
         self._frontends.publish(decode_text(msg_type), content, parent, metadata, buffers)
 
     def _reply(self, frame: Frame) -> None:

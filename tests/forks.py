@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -49,7 +50,11 @@ class Forks:
         :param keep: descriptors that stay open in it, besides the three standard ones.
         """
         begun, inherited = os.pipe()
+        collects = gc.isenabled()
+        gc.disable()  # a collection in the child would write to all that the two share
         pid = os.fork()
+        if collects and pid:
+            gc.enable()
         if pid == 0:
             status = 1
             try:

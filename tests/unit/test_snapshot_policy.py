@@ -327,8 +327,9 @@ def test_memory_of_a_copy_is_what_only_it_has() -> None:
         pids = [forks.start(body, [tell]), forks.start(signal.pause)]
         assert readable(ready)
         grown, plain = (snapshot._private_bytes(pid) for pid in pids)
-        assert grown > 8 << 20
-        assert 0 < plain < 8 << 20
+        # What becomes a child's own by itself depends on how large the tests' process is.
+        assert plain > 0
+        assert plain + (6 << 20) < grown
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
             forks.status(pid)

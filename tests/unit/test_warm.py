@@ -61,6 +61,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm, "_AT_START", 0.0)
     monkeypatch.setattr(warm, "_AFTER_CELL", 0.0)
     monkeypatch.setattr(warm, "_crowded", lambda: False)
+    # Other tests' libraries keep threads in this process.
+    others, threads = set(threading.enumerate()), warm.survival.foreign_threads
+    monkeypatch.setattr(warm.survival, "foreign_threads", lambda: [t for t in threads() if t not in others])
 
 
 @pytest.fixture
