@@ -165,14 +165,15 @@ class Speech:
         if len(parts) < 3:
             raise WireError("PUBLISH has too few parts")
         msg_type, metadata, content, *buffers = parts
-        if bytes(content[-1:]) != b"}":  # as when something else was written into the midst of the frame
-            raise WireError("PUBLISH with a content that is cut off")
+        _check_end("PUBLISH", content)
         self._frontends.publish(decode_text(msg_type), content, parent, metadata, buffers)
 
     def _reply(self, frame: Frame) -> None:
         self.worker.read_pipes()  # what native code wrote before comes before
         self._frontends.end_raw_text(self._frontends.parent(frame.request))
         content, *buffers = frame.parts
+        if len(content):  # what a comm's message gets is none
+            _check_end("REPLY", content)
         self._asking = [request for request in self._asking if request != frame.request]
         self._carry_out(
             self._router.worker_replied(
@@ -243,3 +244,12 @@ def _number(part: Part) -> int:
     if not digits.isdigit() or len(digits) > 18:
         raise WireError("a number was expected")
     return int(digits)
+
+
+def _check_end(name: str, content: Part) -> None:
+    """A content is passed on as it is; but one whose end is missing is none, and no frontend could read it.
+
+    :raises WireError: it is cut off, as when something else was written into the midst of the frame.
+    """
+    if bytes(content[-1:]) != b"}":
+        raise WireError(f"{name} with a content that is cut off")
