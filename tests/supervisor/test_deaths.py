@@ -38,7 +38,7 @@ CRIMES = {
     "start that is no number": "fake.say(Kind.STARTED, frame.request, b'one')",
     "start of an endless number": "fake.say(Kind.STARTED, frame.request, b'9' * 5000)",
     "publish that is cut off": "fake.say(Kind.PUBLISH, frame.request, b'stream', b'{}', b'{\"name\": \"x')",
-    "reply that is cut off": "fake.say(Kind.REPLY, frame.request, b'{\"status\": \"o')",
+    "reply that is cut off": 'fake.say(Kind.REPLY, frame.request, b\'{"status": "o\')',
     "publish without content": "fake.say(Kind.PUBLISH, frame.request, b'{}', b'x', b'{}', flags=8)",
     "frame after goodbye": "fake.say(Kind.GOODBYE)\nfake.print(frame, 'and another thing')",
     "frame along with goodbye": "fake.raw(b''.join(encode(Kind.GOODBYE)) + b''.join(encode(Kind.PUBLISH, 1, [b''] * 3)))",
