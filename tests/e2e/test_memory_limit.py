@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,9 @@ import nbformat
 import papermill
 import pytest
 
+from ipymini_supervisor import cgroup
+
+from .client import TIMEOUT
 from .conftest import StartKernel
 from .sessions import ON, check_restored, run, settle
 
@@ -27,6 +35,8 @@ LEAK = (
 STUBBORN = "while True:\n    try:\n        leak()\n    except KeyboardInterrupt:\n        print('no')\n"
 SOFT = r"The cell was interrupted, because the kernel uses \d+ MiB of 400 MiB allowed \(IPYMINI_MEMORY_LIMIT\)\."
 HARD = r"The worker was killed in cell \[{}\], because it used [\d.,]+ [MG]iB of 400 MiB allowed \(IPYMINI_MEMORY_LIMIT\)\."
+
+GROUP = r"\d+ MiB of 512 MiB allowed to its control group {} used, \d+ MiB by this kernel"
 
 
 def test_leak_is_interrupted_and_the_largest_variables_are_shown(start_kernel: StartKernel) -> None:
@@ -120,6 +130,68 @@ def test_worker_goes_before_the_supervisor_when_the_system_runs_out_of_memory(st
         client.execute("import os; os._exit(1)")
 
 
+class Container:
+    """A control group with a limit that is the system's; what is in it is killed for memory by the system.
+
+    :raises OSError: this system, or this user, may not make one.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._version, self._folder = self._make(limit)
+
+    @staticmethod
+    def _make(limit: int) -> tuple[int, Path]:
+        found = OSError(0, "there are no control groups")
+        for version, above in cgroup._groups():
+            folder = above / f"ipymini-tests-{os.getpid()}"
+            try:
+                folder.mkdir()
+                (folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).write_text(str(limit))
+            except OSError as error:
+                found = error
+                if folder.exists():
+                    folder.rmdir()
+            else:
+                return version, folder
+        raise found
+
+    def run(self, *command: str) -> str:
+        """Runs a command in it; returns what it printed, and what its shell did when it had ended."""
+        procs = shlex.quote(str(self._folder / "cgroup.procs"))
+        script = f"echo $$ > {procs} && {shlex.join(command)}; echo The container lives."
+        done = subprocess.run(
+            ["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=4 * TIMEOUT
+        )
+        return done.stdout.decode()
+
+    def kills(self) -> int:
+        """How many of its processes the system has killed."""
+        file = self._folder / ("memory.events" if self._version == 2 else "memory.oom_control")
+        return sum(map(int, re.findall(r"^oom_kill (\d+)$", file.read_text(), re.M)))
+
+    def processes(self) -> list[int]:
+        """What is in it."""
+        return [int(pid) for pid in (self._folder / "cgroup.procs").read_text().split()]
+
+    def close(self) -> None:
+        """Ends what is left, and the group."""
+        while left := self.processes():
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+        self._folder.rmdir()
+
+
+@pytest.fixture
+def container() -> Iterator[Container]:
+    """One with 512 MiB."""
+    try:
+        made = Container(512 << 20)
+    except OSError as error:
+        pytest.skip(f"no control group can be made here ({error})")
+    yield made
+    made.close()
+
+
 def leaky(code: str) -> Any:
     cells = [nbformat.v4.new_code_cell(source) for source in ("kept = 1", f"{LEAK}{code}", "kept")]
     metadata = {"kernelspec": {"name": "ipymini", "display_name": "ipymini", "language": "python"}}
@@ -140,6 +212,34 @@ def test_papermill_run_with_a_leak_ends_with_our_sentence(
     with pytest.raises(papermill.PapermillExecutionError, match=sentence) as caught:
         papermill.execute_notebook(str(source), str(target), progress_bar=False, cwd=str(tmp_path))
     assert caught.value.ename == ename
-    (cell,) = [c for c in nbformat.read(target, 4).cells if "leak" in c.source]
+    check_told(target, sentence)
+
+
+@pytest.mark.parametrize(
+    ("code", "ename", "sentence"),
+    [
+        ("leak()", "KeyboardInterrupt", f"The cell was interrupted, because {GROUP.format('are')}."),
+        (STUBBORN, "WorkerDied", rf"The worker was killed in cell \[2\], because {GROUP.format('were')}."),
+    ],
+    ids=["that listens", "that does not"],
+)
+def test_papermill_run_with_a_leak_leaves_its_container_alive(
+    tmp_path: Path, container: Container, code: str, ename: str, sentence: str
+) -> None:
+    """Which has a limit of the system's, and nobody has told the kernel of it."""
+    source, target = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
+    nbformat.write(leaky(code), source)
+    paths = (str(source), str(target))
+    printed = container.run(sys.executable, "-m", "papermill", "--no-progress-bar", "--cwd", str(tmp_path), *paths)
+    assert printed.endswith("The container lives.\n")
+    assert re.search(f"^{ename}: {sentence}$", printed, re.M), printed
+    assert container.kills() == 0
+    assert container.processes() == []
+    check_told(target, sentence)
+
+
+def check_told(notebook: Path, sentence: str) -> None:
+    """Looks at what a cell that leaked has in its outputs."""
+    (cell,) = [c for c in nbformat.read(notebook, 4).cells if "leak" in c.source]
     assert "The largest variables:\n  data  list of " in "".join(o.get("text", "") for o in cell.outputs)
     assert re.fullmatch(sentence, cell.outputs[-1]["evalue"])
