@@ -5,6 +5,7 @@ Whatever is imported at the top of this file delays the first cell of every kern
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -52,6 +53,8 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
     try:
         pid, ends = start()
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise LaunchError(f"A kernel needs {FEWEST} file descriptors and has fewer here (ulimit -n).") from None
         raise LaunchError(
             f"The Python interpreter {interpreter} cannot be started ({error.strerror}); "
             "name another one with --python."
@@ -61,9 +64,7 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
     limits.give(pid)  # which has most of them already
     limits.change()
     adopt_orphans()  # now: the worker's first snapshot is an orphan, and needs some time to come up
-    from ipymini_supervisor.process import adopt
-
-    process = adopt(pid, ends)
+    from ipymini_supervisor.process import adopt, signal_group
 
     def respawn() -> Process:
         pid, ends = start()
@@ -97,10 +98,14 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
 
         session = Session(connection.key, connection.signature_scheme, settings.max_message)
     except BaseException:
-        process.signal(9)
-        process.reap()
+        signal_group(pid, 9)
+        os.waitpid(pid, 0)
         raise
-    supervisor = Supervisor(connection, session, sockets, process, respawn, interpreter, mark, settings, line)
+
+    def first() -> Process:
+        return adopt(pid, ends)
+
+    supervisor = Supervisor(connection, session, sockets, first, respawn, interpreter, mark, settings, line)
     gc.freeze()
     gc.enable()
     return supervisor.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -67,15 +68,8 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Sends a signal to the worker's process group: the worker and what it has started in the foreground."""
-        if self._reaped:  # the number may be somebody else's by now
-            return
-        try:
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):  # user code has made it leave the group
-            try:
-                os.kill(self.pid, number)  # to any thread: the main one may have ended by itself
-            except ProcessLookupError:
-                pass
+        if not self._reaped:  # the number may be somebody else's by then
+            signal_group(self.pid, number)
 
     def signal_alone(self, number: int) -> None:
         """Sends a signal to the worker's main thread and to nobody else."""
@@ -110,7 +104,7 @@ class Process:
 def spawn(python: str, connection_file: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Process:
     """Starts a worker; see `spawning.spawn`.
 
-    :raises OSError: the interpreter cannot be started.
+    :raises OSError: the interpreter cannot be started, or the worker cannot be watched.
     """
     return adopt(*spawning.spawn(python, connection_file, arguments, environment))
 
@@ -120,12 +114,12 @@ def resume(pid: int, wake: Callable[[Sequence[int]], None]) -> Process:
 
     :param pid: of the snapshot, which is a child of ours.
     :param wake: hands it the descriptors of stdout, stderr, work, control and fault pipe.
-    :raises OSError: it has ended.
+    :raises OSError: it has ended, or cannot be watched.
     """
     ends = spawning.Ends()
     try:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-            raise ProcessLookupError(pid)
+            raise ProcessLookupError(errno.ESRCH, "it has ended")
         wake(ends.theirs)
     except BaseException:
         ends.close()
@@ -137,16 +131,28 @@ def resume(pid: int, wake: Callable[[Sequence[int]], None]) -> Process:
 def adopt(pid: int, ends: spawning.Ends) -> Process:
     """The process that has got the other ends of `ends`.
 
-    :raises OSError: it has ended.
+    :raises OSError: it cannot be watched, as where no descriptor is left; it is killed, and has yet to be reaped.
     """
     work, control, stdout, stderr, fault = ends.ours
     try:
         watch = ExitWatch(pid)
     except OSError:
         ends.close_ours()
+        signal_group(pid, signal.SIGKILL)
         raise
     links = Link(socket.socket(fileno=work), "work"), Link(socket.socket(fileno=control), "control")
     return Process(pid, *links, stdout, stderr, fault, watch)
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Sends a signal to the process group of a worker that has not been reaped, wherever it is by now."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):  # user code has made it leave the group
+        try:
+            os.kill(pid, number)  # to any thread: the main one may have ended by itself
+        except ProcessLookupError:
+            pass
 
 
 def _signal_main_thread(pid: int, number: int) -> None:

@@ -95,7 +95,14 @@ class Succession:
         """
         self._do(self._lifecycle.on(event))
 
-    def attach(self, process: Process) -> None:
+    def begin(self, first: Callable[[], Process]) -> None:
+        """Takes the first worker; if that cannot be had (OSError), there will be another one."""
+        try:
+            self._attach(first())
+        except OSError as error:
+            self._failed(error)
+
+    def _attach(self, process: Process) -> None:
         """From now on `process` is the worker."""
         self.worker = self._speech.worker = self._make(process)
 
@@ -162,7 +169,7 @@ class Succession:
                 self._deaths.tell()
                 self.happened(Event.DIED)
             return
-        self.attach(process)
+        self._attach(process)
         worker = self.worker
         assert worker is not None
         worker.send(Kind.RESUME, 0, (b"%d" % cell, content), CALM if self._by_itself else 0)
@@ -264,11 +271,14 @@ class Succession:
         self._frontends.status("restarting")
         self._frontends.status("starting")
         try:
-            self.attach(self._new())
+            self._attach(self._new())
         except OSError as error:
-            self._deaths.last = obituary.Death(127, f"could not be started ({error.strerror})")
-            log.error("The worker could not be started: %s.", error.strerror)
-            self.happened(Event.DIED)
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        self._deaths.last = obituary.Death(127, f"could not be started ({error.strerror})")
+        log.error("The worker could not be started: %s.", error.strerror)
+        self.happened(Event.DIED)
 
     def _new(self) -> Process:
         """Another worker, made by the pristine snapshot if there is one.

@@ -75,7 +75,7 @@ _FAILURES = 100
 class Supervisor:
     """The running kernel.
 
-    :param process: the first worker, already spawned.
+    :param first: takes the worker that was spawned before anything else.
     :param respawn: starts another one.
     :param python: path of the worker's interpreter.
     :param mark: the value of the mark that all descendants have in their environment.
@@ -88,7 +88,7 @@ class Supervisor:
         connection: Connection,
         session: Session,
         sockets: Sockets,
-        process: Process,
+        first: Callable[[], Process],
         respawn: Callable[[], Process],
         python: str,
         mark: str,
@@ -187,7 +187,7 @@ class Supervisor:
         if self._launcher is not None:
             sockets.watch(self._launcher.fileno())
         self._frontends.status("starting")
-        self._succession.attach(process)
+        self._succession.begin(first)
 
     # -- the loop
 

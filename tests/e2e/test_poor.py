@@ -52,6 +52,49 @@ def test_with_fewer_descriptors_it_says_so(start_kernel: StartKernel) -> None:
     assert kernel.log == "ipymini-supervisor: A kernel needs 64 file descriptors and may have 63 here (ulimit -n).\n"
 
 
+def test_with_too_few_to_start_a_worker_it_says_so_as_well(start_kernel: StartKernel) -> None:
+    kernel = start_kernel(command=shell("ulimit -n 12"))
+    assert kernel.wait() == 2
+    assert kernel.log == "ipymini-supervisor: A kernel needs 64 file descriptors and has fewer here (ulimit -n).\n"
+
+
+#: A supervisor that finds no descriptor to watch so many workers with.
+_UNWATCHED = """\
+import errno, os, sys
+from ipymini_supervisor import process
+from ipymini_supervisor.cli import main
+class Watch(process.ExitWatch):
+    left = {count}
+    def __init__(self, pid):
+        if pid != os.getppid() and Watch.left:
+            Watch.left -= 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        super().__init__(pid)
+process.ExitWatch = Watch
+sys.exit(main())
+"""
+_NOT_STARTED = "could not be started (Too many open files)"
+
+
+def test_worker_that_cannot_be_watched_is_replaced(start_kernel: StartKernel) -> None:
+    kernel = start_kernel(command=(sys.executable, "-c", _UNWATCHED.format(count=2)))
+    works(kernel.connect())
+    assert kernel.log.count("The worker could not be started: Too many open files.") == 2
+    assert "Traceback" not in kernel.log
+
+
+def test_cells_are_told_that_no_worker_can_be_watched(start_kernel: StartKernel) -> None:
+    """As long as it is so."""
+    kernel = start_kernel(command=(sys.executable, "-c", _UNWATCHED.format(count=4)))
+    client = kernel.connect()
+    cell = client.execute("1")
+    assert cell.error == "WorkerDied"
+    assert _NOT_STARTED in cell.reply["evalue"]
+    client.execute("2")  # tries once more
+    works(client)
+    assert "Traceback" not in kernel.log
+
+
 @linux
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("limit", ["-S -n 96", "-n 96"], ids=["soft", "hard"])
