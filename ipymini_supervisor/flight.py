@@ -7,6 +7,7 @@ A record is a file of JSON objects, one a line, each with `time`, `kernel` and `
 - `started` (`msg_id`, `cell`): the worker executes a cell.
 - `reply` (`msg_id`, `msg_type`, `status`, and of a cell its account).
 - `memory` (`used`, `total`, `pool`, `own`, `msg_id`, `cell`): bytes, while something runs.
+- `lost` (`lines`): so many are missing here, because the disk took nothing.
 - `log` (`level`, `message`, `facts`): what the log says: deaths, interrupts, warnings.
 
 Anything else, and what is no object at all, is skipped: a line may be cut, or from another version.

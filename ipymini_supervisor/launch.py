@@ -5,7 +5,6 @@ Whatever is imported at the top of this file delays the first cell of every kern
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import sys
@@ -53,6 +52,8 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
     try:
         pid, ends = start()
     except OSError as error:
+        import errno
+
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise LaunchError(f"A kernel needs {FEWEST} file descriptors and has fewer here (ulimit -n).") from None
         raise LaunchError(

@@ -1,15 +1,13 @@
 """The flight recorder: what happens in a kernel, in a file that outlives it (`IPYMINI_FLIGHT_RECORDER`); see `flight`.
 
 It is nothing that anybody waits for, or that anything depends on: what cannot be written is said once and left out.
-Lines are only ever added. A file that is full becomes FILE.1, and the one that had this name before is gone.
+How the file is written says `tape`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -21,12 +19,16 @@ from ipymini_supervisor.logs import FACTS
 from ipymini_supervisor.memory import Pool
 from ipymini_supervisor.session import now
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipymini_supervisor.tape import Tape
+
 log = logging.getLogger("ipymini")
 
 FILE, SIZE, CODE = "IPYMINI_FLIGHT_RECORDER", "IPYMINI_FLIGHT_RECORDER_SIZE", "IPYMINI_FLIGHT_RECORDER_CODE"
 EXECUTE = "execute_request"
-#: Bytes of the end of a record that are read for what ended the kernel that wrote it.
-TAIL = 1 << 18
+#: Seconds that the disk has in the end.
+PATIENCE = 1.0
 #: Seconds between two lines about memory, unless this share of all has come to it.
 EVERY, GROWN = 5.0, 0.02
 #: Characters of a cell's code, and of any other text, that are kept.
@@ -36,7 +38,7 @@ _CODE, _TEXT = 20_000, 2_000
 class Recorder:
     """Writes the record of one kernel; without a path, none.
 
-    :param path: of the file; what is no file of ours is refused, with a sentence in the log.
+    :param path: of the file.
     :param size: bytes that the record may have, with what it keeps of older lines.
     :param kernel: the kernel's id.
     :param code: whether the code of cells is written, too.
@@ -44,69 +46,37 @@ class Recorder:
 
     def __init__(self, path: str, size: int, kernel: str, clock: Callable[[], float], *, code: bool = False) -> None:
         self._path = path
-        self._most = size // 2  # there is one older file of the same size
         self._kernel = kernel
         self._clock = clock
         self._code = code
-        self._fd: int | None = None
-        self._size = 0
-        self._whole = True  # whether the file ends with a whole line
-        self._failing = False
+        self._lost = 0  # lines for which there was no room
         self._memory = (float("-inf"), 0)  # when memory was told of, and how much was used
         self._handler = _Handler(self)
+        self._tape: Tape | None = None
         if path:
-            self._begin()
+            self._begin(size)
 
-    def _begin(self) -> None:
-        try:
-            self._open()
-            last = flight.read(self._tail())
-        except OSError as error:
-            self.close()
-            log.warning("%s names %s, which cannot be used (%s); nothing is recorded.", FILE, self._path, _why(error))
-            return
-        if said := flight.tell(last):
-            log.warning("%s", said, extra={FACTS: last._asdict()})
+    def _begin(self, size: int) -> None:
+        from ipymini_supervisor.tape import Tape  # few kernels have one
+
+        self._tape = Tape(self._path, size // 2, _tell, self._refused)  # there is one older file of the same size
         log.addHandler(self._handler)
         log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
         self.write("start", pid=os.getpid())
+        self._tape.start()
 
-    def _open(self) -> None:
-        """Opens the file, or makes it.
+    def _refused(self, why: str) -> None:
+        log.warning("%s names %s, which cannot be used (%s); nothing is recorded.", FILE, self._path, why)
 
-        :raises OSError: it cannot be had, or is none that we should write to.
-        """
-        # Not blocking: somebody's pipe would hold us, and so would a lock that another kernel has.
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(self._path, flags, 0o600)
-        try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(0, "it is not a file")
-            if found.st_uid != os.geteuid() or found.st_nlink != 1:
-                raise OSError(0, "it is somebody else's, or has other names")
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OSError(0, "another kernel writes to it") from None
-            except OSError:  # a file system that knows no locks
-                pass
-            self._size = found.st_size
-            self._whole = not found.st_size or os.pread(fd, 1, found.st_size - 1) == b"\n"
-        except BaseException:
-            os.close(fd)
-            raise
-        self._fd = fd
-
-    def _tail(self) -> list[bytes]:
-        assert self._fd is not None
-        return os.pread(self._fd, TAIL, max(0, self._size - TAIL)).split(b"\n")
+    @property
+    def _on(self) -> bool:
+        return self._tape is not None and not self._tape.closed
 
     # -- what is told
 
     def request(self, request: Request) -> None:
         """A request has come."""
-        if self._fd is None:
+        if not self._on:
             return
         header = request.message.header
         facts = {"msg_type": header.msg_type[:_TEXT], "msg_id": header.msg_id[:_TEXT], "channel": request.channel}
@@ -116,7 +86,7 @@ class Recorder:
 
     def started(self, request: Request) -> None:
         """The worker executes a request; only of cells there is a line."""
-        if self._fd is not None and request.type == EXECUTE:
+        if self._on and request.type == EXECUTE:
             self.write("started", msg_id=request.message.header.msg_id[:_TEXT], cell=request.cell)
 
     def reply(self, request: Request, status: str, account: dict[str, Any] | None) -> None:
@@ -124,7 +94,7 @@ class Recorder:
 
         :param account: what a cell has taken.
         """
-        if self._fd is not None:
+        if self._on:
             header = request.message.header
             facts = {"msg_id": header.msg_id[:_TEXT], "msg_type": header.msg_type[:_TEXT], "status": status}
             self.write("reply", **facts, **(account or {}))
@@ -132,7 +102,7 @@ class Recorder:
     def memory(self, request: Request, pool: Pool, own: int) -> None:
         """Memory was looked at while a request runs; `pool` is the one that is nearest to its end."""
         when, used = self._memory
-        if self._fd is None or (self._clock() - when < EVERY and pool.used - used < GROWN * pool.total):
+        if not self._on or (self._clock() - when < EVERY and pool.used - used < GROWN * pool.total):
             return
         self._memory = self._clock(), pool.used
         cell = request.cell if request.type == EXECUTE else 0
@@ -141,51 +111,47 @@ class Recorder:
 
     def end(self) -> None:
         """The kernel ends in an orderly way."""
-        if self._fd is not None:
-            self.write("end")
+        self.write("end")
         self.close()
+
+    def flush(self) -> None:
+        """Waits until everything is written, or has waited for long enough."""
+        if self._tape is not None:
+            self._tape.flush(PATIENCE)
 
     def close(self) -> None:
         """Nothing is written any longer."""
         log.removeHandler(self._handler)
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-    # -- the file
+        if self._on and self._tape is not None and (not self._tape.close(PATIENCE) or self._lost):
+            log.warning("The end of the flight record is missing: %s takes nothing.", self._path)
 
     def write(self, event: str, **facts: object) -> None:
         """Adds a line."""
-        if self._fd is None:
+        if not self._on or self._tape is None:
             return
-        entry = {"time": now(), "kernel": self._kernel, "event": event, **facts}
+        if self._lost and self._tape.behind:
+            self._lost += 1
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self.write("lost", lines=lost)
+            log.warning("%s takes the flight record again; %d lines are missing.", self._path, lost)
         try:
+            entry = {"time": now(), "kernel": self._kernel, "event": event, **facts}
             line = msgspec.json.encode(entry, enc_hook=str) + b"\n"
-            if self._size + len(line) > self._most:
-                self._turn()
-            self._add(line if self._whole else b"\n" + line)
-            self._failing = False
-        except (OSError, ValueError, TypeError) as error:
-            if not self._failing:
-                self._failing = True
-                log.warning("The flight recorder cannot write to %s (%s).", self._path, _why(error))
-
-    def _add(self, line: bytes) -> None:
-        if self._fd is None:
+        except (ValueError, TypeError) as error:
+            log.debug("A line of the flight record cannot be written (%s).", error)
             return
-        written = os.write(self._fd, line)
-        self._size += written
-        self._whole = written == len(line)
-        if not self._whole:
-            raise OSError(0, "there is no room")
+        if not self._tape.add(line):
+            self._lost = 1
+            log.warning("%s takes nothing; lines of the flight record are left out.", self._path)
 
-    def _turn(self) -> None:
-        """Begins a new file."""
-        assert self._fd is not None
-        os.replace(self._path, f"{self._path}.1")
-        old, self._fd = self._fd, None
-        os.close(old)
-        self._open()
+
+def _tell(lines: list[bytes]) -> None:
+    """Says what ended the kernel before."""
+    last = flight.read(lines)
+    if said := flight.tell(last):
+        log.warning("%s", said, extra={FACTS: last._asdict()})
 
 
 class _Handler(logging.Handler):
@@ -207,7 +173,3 @@ def _code(content: bytes) -> str:
         return str(msgspec.json.decode(content, type=dict[str, Any]).get("code"))[:_CODE]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -6,9 +6,14 @@ import json
 import os
 import re
 import signal
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from .client import TIMEOUT
 from .conftest import StartKernel
 from .kernels import assert_gone
 from .sessions import run
@@ -16,6 +21,13 @@ from .sessions import run
 
 def entries(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def wait_entry(path: Path, wanted: dict[str, Any]) -> None:
+    """Waits until an entry has been written: that is done beside everything else."""
+    deadline = time.monotonic() + TIMEOUT
+    while not [entry for entry in entries(path) if wanted.items() <= entry.items()]:
+        assert time.monotonic() < deadline, path.read_text()
 
 
 def test_next_kernel_tells_what_the_last_one_was_doing_when_it_was_killed(
@@ -28,6 +40,7 @@ def test_next_kernel_tells_what_the_last_one_was_doing_when_it_was_killed(
     run(client, "secret = 1")
     cell = client.start("print('begun'); input()")
     client.wait_text(cell, "begun")
+    wait_entry(path, {"event": "started", "cell": 2})
     first.process.kill()
     first.process.wait()
     assert_gone(first.mark)
@@ -75,3 +88,33 @@ def test_pipe_that_nobody_reads_holds_nobody(start_kernel: StartKernel, tmp_path
     assert (
         "IPYMINI_FLIGHT_RECORDER_SIZE is '4'; it has to be a size of 64K or more, such as 4M, and is left out." in log
     )
+
+
+#: A supervisor whose disk lets the thread that writes the record wait for ever.
+_HANGS = """\
+import os, signal, sys, threading
+from ipymini_supervisor.cli import main
+def waits(name):
+    does = getattr(os, name)
+    def wait(*arguments):
+        if threading.current_thread().name == "flight-recorder":
+            signal.pause()
+        return does(*arguments)
+    setattr(os, name, wait)
+waits("write" if sys.argv.pop(1) == "write" else "open")
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("what", ["open", "write"])
+def test_disk_that_hangs_holds_no_kernel(start_kernel: StartKernel, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "record.jsonl"
+    env = {"IPYMINI_FLIGHT_RECORDER": str(path)}
+    kernel = start_kernel(command=(sys.executable, "-c", _HANGS, what), env=env)
+    client = kernel.connect()
+    assert run(client, "6 * 7").result == "42"
+    assert client.execute("import os; os._exit(3)").error == "WorkerDied"
+    assert client.beat() == b"ping"
+    kernel.process.send_signal(signal.SIGTERM)
+    assert kernel.wait() == 0
+    assert kernel.log.count(f"The end of the flight record is missing: {path} takes nothing.") == 1

@@ -29,6 +29,7 @@ USED: dict[str, Callable[[Client], object]] = {
         client.ask("complete_request", {"code": "im", "cursor_pos": 2}),
         client.execute("import comm; comm.create_comm(target_name='x').send({})"),
     ],
+    "with a flight recorder": lambda client: client.execute("1"),
 }
 
 
@@ -75,11 +76,12 @@ def settled(kernels: Mapping[str, Kernel]) -> dict[tuple[str, str], int]:
 
 
 @pytest.mark.slow
-def test_an_idle_kernel_is_not_woken_up(start_kernel: StartKernel) -> None:
+def test_an_idle_kernel_is_not_woken_up(start_kernel: StartKernel, tmp_path: Path) -> None:
     """One kernel for each way in which it may have been used, all watched at the same time, clients connected."""
     kernels = {}
     for how, use in USED.items():
-        kernels[how] = kernel = start_kernel()
+        env = {"IPYMINI_FLIGHT_RECORDER": str(tmp_path / "record")} if "recorder" in how else {}
+        kernels[how] = kernel = start_kernel(env=env)
         use(kernel.connect())
     before = settled(kernels)
     threading.Event().wait(QUIET)

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,12 @@ class House:
     def recorder(self, size: int = 1 << 20, *, code: bool = False) -> Recorder:
         made = Recorder(str(self.path), size, "kernel-7", self.clock, code=code)
         self.made.append(made)
+        made.flush()
         return made
 
     def entries(self) -> list[dict[str, Any]]:
+        for recorder in self.made:
+            recorder.flush()
         return [json.loads(line) for line in self.path.read_text().splitlines()]
 
     def events(self) -> list[str]:
@@ -131,8 +135,8 @@ def test_next_kernel_tells_what_ended_the_last_one(house: House, caplog: pytest.
 
 def test_line_that_was_cut_spoils_no_other(house: House) -> None:
     house.path.write_bytes(b'{"event": "started", "msg_id": "a", "cell": 3}\n{"event": "repl')
-    house.recorder()
-    _, cut, start = house.path.read_text().splitlines()
+    house.recorder().flush()
+    _, cut, start, _ = house.path.read_text().splitlines()
     assert cut == '{"event": "repl'
     assert json.loads(start)["event"] == "start"
 
@@ -142,6 +146,7 @@ def test_record_is_bounded_and_the_latest_is_kept(house: House) -> None:
     recorder, old = house.recorder(size), house.folder / "record.jsonl.1"
     for number in range(2000):
         recorder.write("x", number=number)
+        recorder.flush()
         assert house.path.stat().st_size <= size // 2
     assert {path.name for path in house.folder.iterdir()} == {house.path.name, old.name}
     assert old.stat().st_size + house.path.stat().st_size <= size
@@ -198,7 +203,76 @@ def test_two_kernels_do_not_write_to_one_record(house: House, caplog: pytest.Log
     assert house.events().count("request") == 1
     first.close()
     house.recorder()
-    assert house.events()[-1] == "start"
+    assert house.events()[-2:] == ["start", "log"]  # of how the first one ended
+
+
+class Disk:
+    """One that takes nothing while it hangs, whatever is asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.works = threading.Event()
+        self.works.set()
+        for name in ("open", "write"):
+            monkeypatch.setattr(os, name, self._waits(getattr(os, name)))
+
+    def _waits(self, does: Any) -> Any:
+        def wait(*arguments: Any) -> Any:
+            if threading.current_thread() is not threading.main_thread():
+                assert self.works.wait(60)
+            return does(*arguments)
+
+        return wait
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    made = Disk(monkeypatch)
+    yield made
+    made.works.set()
+
+
+def test_disk_that_hangs_holds_nobody_and_costs_what_finds_no_room(
+    house: House, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = house.recorder(1 << 26)
+    disk.works.clear()
+    for number in range(20_000):
+        recorder.write("x", number=number)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{house.path} takes nothing; lines of the flight record are left out."
+    ]
+    disk.works.set()
+    recorder.flush()
+    recorder.write("again")
+    assert len(caplog.records) == 2
+    numbers = [entry.get("number") for entry in house.entries() if entry["event"] == "x"]
+    missing = 20_000 - len(numbers)
+    assert numbers == list(range(len(numbers)))
+    assert missing
+    lost, said, again = house.entries()[-3:]
+    assert (lost["event"], lost["lines"]) == ("lost", missing + 1)  # and what the log said of it
+    assert said["message"] == f"{house.path} takes the flight record again; {missing + 1} lines are missing."
+    assert again["event"] == "again"
+    assert caplog.records[1].getMessage() == said["message"]
+
+
+def test_disk_that_hangs_from_the_start_holds_nobody(
+    house: House, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor at the end, but for a time, after which it is told that the end is missing."""
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    disk.works.clear()
+    recorder = house.recorder()
+    recorder.request(cell())
+    recorder.end()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The end of the flight record is missing: {house.path} takes nothing."
+    ]
+    disk.works.set()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(60)
+    assert house.events() == ["start", "request", "end"]
 
 
 def test_full_disk_is_told_of_once_and_ends_nothing(
@@ -210,9 +284,10 @@ def test_full_disk_is_told_of_once_and_ends_nothing(
         def full(fd: int, data: bytes) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr(module.os, "write", full)
+        patch.setattr(os, "write", full)
         for _ in range(3):
             recorder.request(cell())
+        recorder.flush()
     said = [record.getMessage() for record in caplog.records]
     assert said == [f"The flight recorder cannot write to {house.path} (No space left on device)."]
     recorder.request(cell())
@@ -224,9 +299,11 @@ def test_line_for_which_there_was_no_room_spoils_no_other(house: House, monkeypa
     recorder = house.recorder()
     write = os.write
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "write", lambda fd, data: write(fd, data[:10]))
+        patch.setattr(os, "write", lambda fd, data: write(fd, data[:10]))
         recorder.request(cell())
+        recorder.flush()
     recorder.request(cell())
+    recorder.flush()
     lines = house.path.read_text().splitlines()
     assert json.loads(lines[0])["event"] == "start"
     assert json.loads(lines[-1])["event"] == "request"
@@ -240,7 +317,8 @@ def test_what_takes_the_place_of_a_full_file_is_refused(house: House, monkeypatc
         replace(old, new)
         link(Path(old))
 
-    monkeypatch.setattr(module.os, "replace", attacked)
+    monkeypatch.setattr(os, "replace", attacked)
     for _ in range(2000):
         recorder.request(cell())
+    recorder.flush()
     assert (house.folder / "other").read_text() == "mine\n"
