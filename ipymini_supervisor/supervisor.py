@@ -32,7 +32,7 @@ from ipymini_supervisor.ledger import KEY, Ledger
 from ipymini_supervisor.lifecycle import Event, State
 from ipymini_supervisor.logs import FACTS, kernel_id
 from ipymini_supervisor.outbox import SETTLE, Outbox
-from ipymini_supervisor.process import Process, watch_launcher
+from ipymini_supervisor.process import Process
 from ipymini_supervisor.questions import Questions
 from ipymini_supervisor.recorder import Recorder
 from ipymini_supervisor.refusals import Refusals
@@ -41,7 +41,6 @@ from ipymini_supervisor.rollup import Rollups
 from ipymini_supervisor.router import Action, End, Forward, Interrupt, Nothing, Reply, Router
 from ipymini_supervisor.session import Message, MessageError, Session, is_object, now
 from ipymini_supervisor.settings import Settings
-from ipymini_supervisor.signals import Signals
 from ipymini_supervisor.snapshots import Snapshots
 from ipymini_supervisor.sockets import Sockets
 from ipymini_supervisor.speech import Speech
@@ -50,6 +49,7 @@ from ipymini_supervisor.statuses import Status
 from ipymini_supervisor.subshells import REQUESTS as SUBSHELL_REQUESTS
 from ipymini_supervisor.subshells import Subshells
 from ipymini_supervisor.succession import EXECUTE, Succession
+from ipymini_supervisor.surroundings import Surroundings
 from ipymini_supervisor.timers import Timers
 from ipymini_supervisor.watch import Watch
 from ipymini_supervisor.worker import Worker
@@ -64,8 +64,6 @@ WORKER_REQUESTS = frozenset(
         *("comm_info_request", "comm_open", "comm_msg", "comm_close"),
     }
 )
-#: Seconds that a shutdown takes at the most when the launcher is gone.
-ORPHANED_GRACE = 1.0
 #: Messages that are taken from one channel before the others are looked at.
 _BATCH = 64
 #: Passes of the loop that may fail one after the other.
@@ -122,8 +120,6 @@ class Supervisor:
         )
         facts = Facts(os.environ, self._clock, lambda: len(self._snapshots.pids()), lambda: self._succession.lost)
         self._answers = Answers(connection, self._router, self._rollups, python, self._clock, facts.content)
-        self._signals = Signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD))
-        self._launcher = watch_launcher(os.environ)
         self._guardian = Guardian(mark, os.environ)
         self._watch = Watch(
             self._router,
@@ -164,6 +160,14 @@ class Supervisor:
             lambda: tree.descendants(mark, self._guardian.pid) - self._snapshots.pids(),
             settings.shutdown_grace,
         )
+        self._surroundings = Surroundings(
+            sockets,
+            self._ending,
+            os.environ,
+            lambda: self._worker.pid if self._worker is not None else 0,
+            lambda: self._carry_out(self._interrupt()),
+            self._stop,
+        )
         self._deaths = Deaths(self._router, self._frontends, self._carry_out)
         self._succession = Succession(
             self._router,
@@ -183,9 +187,6 @@ class Supervisor:
             ),
             lambda: None if line is None else line.tell(),
         )
-        sockets.watch(self._signals.fileno())
-        if self._launcher is not None:
-            sockets.watch(self._launcher.fileno())
         self._frontends.status("starting")
         self._succession.begin(first)
 
@@ -218,13 +219,7 @@ class Supervisor:
         for channel in ("hb", "control"):
             if channel in ready:
                 self._channel(channel)
-        if self._signals.fileno() in ready:
-            self._on_signals()
-        if self._launcher is not None and self._launcher.fileno() in ready:
-            log.warning("The process that started this kernel has ended; the kernel ends too.")
-            self._sockets.ignore(self._launcher.fileno())
-            self._ending.grace = min(self._ending.grace, ORPHANED_GRACE)  # nobody is left who would want more
-            self._stop()
+        self._surroundings.handle(ready)
         for channel in ("iopub", "stdin", "shell"):
             if channel in ready:
                 self._channel(channel)
@@ -340,16 +335,6 @@ class Supervisor:
         if self._worker is not None:
             self._interrupts.signal(request, self._worker)
 
-    def _on_signals(self) -> None:
-        for number in self._signals.take():
-            if number == signal.SIGCHLD:
-                tree.reap_orphans(self._worker.pid if self._worker is not None else 0)
-            elif number == signal.SIGINT:
-                self._carry_out(self._interrupt())
-            else:
-                log.info("%s: the kernel ends.", signal.Signals(number).name)
-                self._stop()
-
     # -- the worker
 
     def _family(self) -> set[int]:
@@ -397,7 +382,7 @@ class Supervisor:
         self._debugger.clean()
         self._snapshots.discard()
         self._guardian.dismiss()
-        self._signals.close()
+        self._surroundings.close()
         self._sockets.close()
         log.info("The kernel has ended.")
         self._recorder.end()
