@@ -1,7 +1,8 @@
 """The line to a provisioner that wants a restart to be carried out in place (see `provisioner`).
 
 It is an inherited socket, which nobody else can connect to. As long as its other end is open, a shutdown_request with
-`restart` replaces the worker and leaves everything else as it is; then one byte says that it has been done.
+`restart` replaces the worker and leaves everything else as it is; then one byte says that it has been done. A byte from
+the other end asks for that one: it comes after the request, and may come after the answer, which it has then missed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Line:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self._told = False  # that the last restart has been carried out
         end.setblocking(False)
         end.set_inheritable(False)
 
@@ -50,8 +52,29 @@ class Line:
         except OSError:
             return False
 
+    def fileno(self) -> int:
+        """The descriptor to be watched."""
+        return self._end.fileno()
+
+    def begin(self) -> None:
+        """A restart begins."""
+        self._told = False
+
+    def hear(self) -> bool:
+        """Takes what the other end asks, and answers if there is an answer; returns whether there may be more."""
+        try:
+            asked = self._end.recv(4096) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if asked and self._told:
+            self.tell()
+        return asked
+
     def tell(self) -> None:
         """Says that a restart has been carried out."""
+        self._told = True
         try:
             self._end.send(b"R")
         except OSError:  # nobody listens any longer, or has for a long time

@@ -48,6 +48,7 @@ class Deed(enum.Enum):
     DELAY = "delay"  #: spawn a worker after `Lifecycle.delay` seconds
     GIVE_UP = "give up"  #: tell whoever asks why there is no worker
     REPLACE = "replace"  #: begin the ladder that ends the worker; there will be another one
+    AGAIN = "again"  #: abort what has come for the session that will not be
     CLEAR = "clear"  #: end what the worker has left behind, but for what makes the next one
     RENEW = "renew"  #: spawn a worker for a session that knows nothing of the one before
     FORGO = "forgo"  #: there will be no other one after all
@@ -79,11 +80,11 @@ TABLE: dict[tuple[State, Event], tuple[State, Deed]] = {
     (State.RESUMING, Event.RESTART): (State.REPLACING, Deed.REPLACE),
     (State.BACKOFF, Event.RESTART): (State.REPLACING, Deed.REPLACE),
     (State.FATAL, Event.RESTART): (State.REPLACING, Deed.REPLACE),
-    (State.REPLACING, Event.RESTART): (State.REPLACING, Deed.NONE),
+    (State.REPLACING, Event.RESTART): (State.REPLACING, Deed.AGAIN),
     (State.REPLACING, Event.HELLO): (State.REPLACING, Deed.NONE),
     (State.REPLACING, Event.STOP): (State.STOPPING, Deed.FORGO),
     (State.REPLACING, Event.DIED): (State.CLEARING, Deed.CLEAR),
-    (State.CLEARING, Event.RESTART): (State.CLEARING, Deed.NONE),
+    (State.CLEARING, Event.RESTART): (State.CLEARING, Deed.AGAIN),
     (State.CLEARING, Event.STOP): (State.SWEEPING, Deed.FORGO),
     (State.CLEARING, Event.SWEPT): (State.STARTING, Deed.RENEW),
     (State.STOPPING, Event.RESTART): (State.STOPPING, Deed.NONE),

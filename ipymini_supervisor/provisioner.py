@@ -3,9 +3,9 @@
 It runs in the process of jupyter_client, never in the kernel: `jupyter_client.kernel_provisioners` names it, and a
 kernelspec asks for it (`ipymini-supervisor install --in-place-restart`). A restart by a kernel manager is a
 shutdown_request, the end of a process, and a launch. Here the supervisor takes the request for what it is, says by the
-line (`inplace`) when the new worker has begun, and that passes for the end of the process; what is launched then is the
-process that is there. Whatever does not go this way ends in an ordinary restart: a kill, another command, environment
-or connection, a supervisor that has ended, and the ipc transport, whose sockets jupyter_client removes.
+line (`inplace`) when the session before is over, and that passes for the end of the process; what is launched then is
+the process that is there. Whatever does not go this way ends in an ordinary restart: a kill, another command,
+environment or connection, a supervisor that has ended, and the ipc transport, whose sockets jupyter_client removes.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ class InPlaceProvisioner(LocalProvisioner):  # type: ignore[misc,unused-ignore]
         if self._line is not None:
             with suppress(OSError):  # what was told of a restart that a client has asked for
                 self._line.recv(4096)
+            if restart:
+                with suppress(OSError):  # it has ended, which shows
+                    self._line.send(b"A")  # for the request has been sent, and the answer may be among what was taken
         self._restart = _Restart.ASKED if restart and self._line is not None else _Restart.NONE
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:

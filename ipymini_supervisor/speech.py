@@ -59,6 +59,7 @@ class Speech:
     :param on_rollback: called when it wants to be replaced by an earlier state of itself.
     :param on_started: called when it executes a request.
     :param on_largest: called with its largest variables, as text, when it was asked for them.
+    :param on_goodbye: called when everything that was to be done before its end has been done.
     :param on_exit: called when user code asks the whole kernel to end.
     """
 
@@ -79,6 +80,7 @@ class Speech:
         on_rollback: Callable[[], None],
         on_started: Callable[[Request], None],
         on_largest: Callable[[int, str], None],
+        on_goodbye: Callable[[], None],
         on_exit: Callable[[], None],
     ) -> None:
         self.worker: Worker  # set by whoever makes both
@@ -97,6 +99,7 @@ class Speech:
         self._on_rollback = on_rollback
         self._on_started = on_started
         self._on_largest = on_largest
+        self._on_goodbye = on_goodbye
         self._on_exit = on_exit
         self._asking: list[int] = []  # requests that wait for an input_reply, the latest last
 
@@ -154,8 +157,8 @@ class Speech:
                 self._interrupts.tell_where(number, self._cells.named(decode_text(parts[0])))
             case Kind.LARGEST:
                 self._on_largest(number, decode_text(parts[0]))
-            case _:
-                pass  # GOODBYE: the exit that follows says all
+            case Kind.GOODBYE:
+                self._on_goodbye()
 
     def _publish(self, frame: Frame) -> None:
         parts = frame.parts

@@ -39,6 +39,7 @@ class Succession:
     :param carry_out: carries out what the router decides.
     :param respawn: starts a worker from nothing.
     :param make: the worker of a process.
+    :param below: the pids of all processes below ours; the worker's is not among them where the system does not tell.
     :param renewed: called when a restart in place has been carried out.
     """
 
@@ -57,6 +58,7 @@ class Succession:
         carry_out: Callable[[Iterable[Action]], None],
         respawn: Callable[[], Process],
         make: Callable[[Process], Worker],
+        below: Callable[[], set[int]],
         renewed: Callable[[], None],
     ) -> None:
         self.worker: Worker | None = None
@@ -74,11 +76,14 @@ class Succession:
         self._carry_out = carry_out
         self._respawn = respawn
         self._make = make
+        self._below = below
         self._renewed = renewed
         self._lifecycle = Lifecycle()
         self._respawned = False
         self._restoring: Snapshot | None = None  # it is going to become the worker
         self._rolling = False  # the user has asked for an earlier state
+        self._copies: set[int] = set()  # snapshots that there were when the restart began
+        self._parted = False  # the session is over, and only the worker's process is left of it
         self._late: Timer | None = None  # kills a snapshot that does not come back
         self._begun = -1  # requests that had been begun when the worker died the last time
         self._by_itself = 0  # deaths in a row without a request in between
@@ -228,6 +233,10 @@ class Succession:
                     self._interrupt_all()
             case Deed.REPLACE:
                 self._replace()
+            case Deed.AGAIN:
+                self._carry_out(self._router.restart())
+                if self._parted:
+                    self._renewed()
             case Deed.CLEAR:
                 self._ending.sweep(lambda: self.happened(Event.SWEPT))
             case Deed.RENEW:
@@ -246,6 +255,7 @@ class Succession:
     def _replace(self) -> None:
         """Ends the session, and keeps what makes the next worker."""
         self._deaths.tell()
+        self._copies, self._parted = self._snapshots.pids(), False
         self._snapshots.discard_cells()
         if self.worker is not None:
             self._ending.begin(self.worker, ready=self._router.ready, what="restarts")
@@ -254,22 +264,50 @@ class Succession:
         if self.worker is None:
             self.happened(Event.DIED)
 
+    def parted(self) -> None:
+        """The worker has said GOODBYE.
+
+        What is left for it to do is to give back what it has, which may take longer than all the rest of a restart.
+        So nobody waits for that but the next worker, if nothing else is left of the session.
+        """
+        if self._lifecycle.state is not State.REPLACING or self.worker is None or self._router.running():
+            return
+        below = self._below()
+        if self.worker.pid in below and below <= self._copies | {self.worker.pid}:
+            self.worker.read_pipes()
+            self._part()
+
+    def _part(self) -> None:
+        """From now on frontends speak to the next session, and not sooner: they would not know which one they mean."""
+        self._parted = True
+        self._debugger.died()
+        self._debugger.announce()
+        self._debugger.forget()
+        self._announce()
+        self._renewed()
+
     def _renew(self) -> None:
         """Begins another session, which can go back to nothing of the one before."""
         self._snapshots.discard_cells()  # its last words may have been of a snapshot
-        self._debugger.forget()
         self._begun, self._by_itself = -1, 0
-        self._start()
-        self._renewed()
+        if not self._parted:
+            self._part()
+        self._begin()
 
     def _due(self) -> None:
         if self._lifecycle.state is State.BACKOFF:
             self.happened(Event.DUE)
 
     def _start(self) -> None:
+        self._announce()
+        self._begin()
+
+    def _announce(self) -> None:
         self._respawned = True
         self._frontends.status("restarting")
         self._frontends.status("starting")
+
+    def _begin(self) -> None:
         try:
             self._attach(self._new())
         except OSError as error:

@@ -151,6 +151,7 @@ class Supervisor:
             lambda: self._succession.rollback(),
             self._recorder.started,
             self._watch.answered,
+            lambda: self._succession.parted(),
             self._stop,
         )
         self._ending = Ending(
@@ -164,6 +165,7 @@ class Supervisor:
             sockets,
             self._ending,
             os.environ,
+            line,
             lambda: self._worker.pid if self._worker is not None else 0,
             lambda: self._carry_out(self._interrupt()),
             self._stop,
@@ -185,6 +187,7 @@ class Supervisor:
             lambda process: Worker(
                 process, sockets, self._timers, self._clock, self._speech.frame, self._speech.text, cells
             ),
+            lambda: tree.family(os.getpid()) - {os.getpid(), self._guardian.pid},
             lambda: None if line is None else line.tell(),
         )
         self._frontends.status("starting")
@@ -323,6 +326,7 @@ class Supervisor:
         self._carry_out(self._router.answer(request, content))
         self._frontends.publish("shutdown_reply", content, request.message.header_bytes)
         if restart and self._line is not None and self._line.open():
+            self._line.begin()
             self._succession.happened(Event.RESTART)
         else:
             self._stop()

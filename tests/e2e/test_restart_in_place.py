@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -159,6 +160,47 @@ def test_cells_that_ran_or_waited_are_answered(start: Start) -> None:
     assert client.finish(running).error in ("KeyboardInterrupt", "WorkerDied")
     assert {client.finish(run).status for run in waiting} == {"aborted"}
     assert client.finish(after).result == "2"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell what there is below the supervisor")
+def test_nobody_waits_for_what_a_worker_gives_back_but_the_next_cell(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another restart meanwhile costs what has come in between."""
+    monkeypatch.setenv("IPYMINI_SHUTDOWN_GRACE", "100")
+    manager, client = start()
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    slow = f"class Slow:\n    def __del__(self, open=os.open, flags=os.O_RDONLY): open({str(gate)!r}, flags)\n"
+    worker = int(client.execute(f"import os, sys\n{slow}sys.slow = Slow(); os.getpid()").result)
+    before = len(own_statuses(client))
+    manager.restart_kernel()
+    between = client.start("x = 1")
+    manager.restart_kernel()
+    assert not has_ended(worker)
+    after = client.start("x")
+    assert client.finish(between).status == "aborted"
+    os.close(os.open(gate, os.O_WRONLY))
+    assert client.finish(after).error == "NameError"
+    assert has_ended(worker)
+    assert own_statuses(client)[before:] == ["restarting", "starting", "idle"]
+    assert supervisor(client) == manager.provisioner.pid
+
+
+def test_answer_that_comes_before_it_is_waited_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request has been sent, and the manager's process gets no time until all is over."""
+    manager, client = start()
+    pid = supervisor(client)
+    requested = manager.provisioner.shutdown_requested
+
+    async def late(restart: bool = False) -> None:
+        assert select.select([manager.provisioner._line], [], [], TIMEOUT)[0]
+        await requested(restart)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manager.provisioner, "shutdown_requested", late)
+        manager.restart_kernel()
+    assert supervisor(client) == pid
 
 
 def test_cell_that_holds_the_gil(start: Start) -> None:

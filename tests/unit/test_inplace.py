@@ -28,6 +28,30 @@ def test_line_is_taken_out_of_the_environment_and_is_not_inherited() -> None:
     line.close()
 
 
+def test_answer_that_was_missed_is_given_again() -> None:
+    """Who asks after the answer to its request has thrown that away."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    line = Line.take({VARIABLE: str(theirs.detach())})
+    assert line is not None
+    ours.send(b"A")
+    assert line.hear()
+    line.begin()
+    ours.send(b"A")
+    assert line.hear()
+    with pytest.raises(BlockingIOError):  # there has been no restart, and this one goes on
+        ours.recv(10)
+    line.tell()
+    assert ours.recv(10) == b"R"
+    ours.send(b"A")
+    assert line.hear()
+    assert ours.recv(10) == b"R"
+    assert line.hear()  # nothing
+    ours.close()
+    assert not line.hear()
+    line.close()
+
+
 @pytest.mark.parametrize("text", ["", "x", "-1", "1", "999999", "12345678901234567890", "\u0663"])
 def test_variable_that_is_no_line_is_left_out(text: str) -> None:
     environment = {VARIABLE: text}
