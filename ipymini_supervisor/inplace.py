@@ -1,8 +1,9 @@
 """The line to a provisioner that wants a restart to be carried out in place (see `provisioner`).
 
 It is an inherited socket, which nobody else can connect to. As long as its other end is open, a shutdown_request with
-`restart` replaces the worker and leaves everything else as it is; then one byte says that it has been done. A byte from
-the other end asks for that one: it comes after the request, and may come after the answer, which it has then missed.
+`restart` replaces the worker and leaves everything else as it is. The other end asks to be told when that is done, by a
+line with the session of its request, and is told by one byte. What it asks comes by another way than its request: before
+it, after it, or when all is over. Other sessions may want restarts as well, and send no more than the request.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ class Line:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._told = False  # that the last restart has been carried out
+        self._asking = ""  # the session that wants to be told
+        self._waiting: set[str] = set()  # those that want the restart that goes on
+        self._done: set[str] = set()  # those that wanted the last one, and have not been told
         end.setblocking(False)
         end.set_inheritable(False)
 
@@ -56,29 +59,37 @@ class Line:
         """The descriptor to be watched."""
         return self._end.fileno()
 
-    def begin(self) -> None:
-        """A restart begins."""
-        self._told = False
+    def begin(self, session: str) -> None:
+        """A restart begins, or goes on, which a session wants."""
+        self._waiting.add(session)
+        self._done.discard(session)
 
     def hear(self) -> bool:
-        """Takes what the other end asks, and answers if there is an answer; returns whether there may be more."""
+        """Takes what the other end asks; returns whether there may be more."""
         try:
-            asked = self._end.recv(4096) != b""
+            asked = self._end.recv(4096)
         except BlockingIOError:
             return True
         except OSError:
             return False
-        if asked and self._told:
-            self.tell()
-        return asked
+        if asked:
+            self._asking = asked.decode("utf-8", "replace").split("\n")[-2:][0]
+            self._tell()
+        return asked != b""
 
-    def tell(self) -> None:
-        """Says that a restart has been carried out."""
-        self._told = True
-        try:
-            self._end.send(b"R")
-        except OSError:  # nobody listens any longer, or has for a long time
-            pass
+    def done(self) -> None:
+        """A restart has been carried out."""
+        self._waiting, self._done = set(), self._waiting
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._asking in self._done:
+            self._done.discard(self._asking)
+            self._asking = ""
+            try:
+                self._end.send(b"R")
+            except OSError:  # nobody listens any longer, or has for a long time
+                pass
 
     def close(self) -> None:
         """Closes our end."""

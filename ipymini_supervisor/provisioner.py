@@ -49,13 +49,14 @@ class InPlaceProvisioner(LocalProvisioner):  # type: ignore[misc,unused-ignore]
 
     async def shutdown_requested(self, restart: bool = False) -> None:
         """The manager has sent a shutdown_request."""
+        self._restart = _Restart.NONE
         if self._line is not None:
-            with suppress(OSError):  # what was told of a restart that a client has asked for
+            with suppress(OSError):  # an answer that nobody has waited for
                 self._line.recv(4096)
-            if restart:
-                with suppress(OSError):  # it has ended, which shows
-                    self._line.send(b"A")  # for the request has been sent, and the answer may be among what was taken
-        self._restart = _Restart.ASKED if restart and self._line is not None else _Restart.NONE
+            if restart and self.parent is not None:
+                self._restart = _Restart.ASKED
+                with suppress(OSError):  # the supervisor has ended, which shows
+                    self._line.send(f"{self.parent.session.session}\n".encode())
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
         """Twice the seconds after which a kernel that has been asked to end gets a signal."""

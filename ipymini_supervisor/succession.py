@@ -272,8 +272,8 @@ class Succession:
         """
         if self._lifecycle.state is not State.REPLACING or self.worker is None or self._router.running():
             return
-        below = self._below()
-        if self.worker.pid in below and below <= self._copies | {self.worker.pid}:
+        below, copies = self._below(), self._copies | self._snapshots.pids()  # one may have been made since
+        if self.worker.pid in below and below <= copies | {self.worker.pid}:
             self.worker.read_pipes()
             self._part()
 

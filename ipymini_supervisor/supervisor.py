@@ -188,7 +188,7 @@ class Supervisor:
                 process, sockets, self._timers, self._clock, self._speech.frame, self._speech.text, cells
             ),
             lambda: tree.family(os.getpid()) - {os.getpid(), self._guardian.pid},
-            lambda: None if line is None else line.tell(),
+            lambda: None if line is None else line.done(),
         )
         self._frontends.status("starting")
         self._succession.begin(first)
@@ -326,7 +326,7 @@ class Supervisor:
         self._carry_out(self._router.answer(request, content))
         self._frontends.publish("shutdown_reply", content, request.message.header_bytes)
         if restart and self._line is not None and self._line.open():
-            self._line.begin()
+            self._line.begin(request.message.header.session)
             self._succession.happened(Event.RESTART)
         else:
             self._stop()

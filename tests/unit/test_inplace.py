@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,36 +21,68 @@ def test_line_is_taken_out_of_the_environment_and_is_not_inherited() -> None:
     assert environment == {"OTHER": "1"}
     assert not os.get_inheritable(number)
     assert line.open()
-    line.tell()
-    assert ours.recv(10) == b"R"
     ours.close()
     assert not line.open()
-    line.tell()  # nobody is there, which is nobody's error
     line.close()
 
 
-def test_answer_that_was_missed_is_given_again() -> None:
-    """Who asks after the answer to its request has thrown that away."""
+@pytest.fixture
+def line() -> Iterator[tuple[Line, socket.socket]]:
+    """A line, and its other end."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     line = Line.take({VARIABLE: str(theirs.detach())})
     assert line is not None
-    ours.send(b"A")
-    assert line.hear()
-    line.begin()
-    ours.send(b"A")
-    assert line.hear()
-    with pytest.raises(BlockingIOError):  # there has been no restart, and this one goes on
-        ours.recv(10)
-    line.tell()
-    assert ours.recv(10) == b"R"
-    ours.send(b"A")
-    assert line.hear()
-    assert ours.recv(10) == b"R"
-    assert line.hear()  # nothing
-    ours.close()
-    assert not line.hear()
+    yield line, ours
     line.close()
+    ours.close()
+
+
+def told(end: socket.socket) -> bytes:
+    try:
+        return end.recv(10)
+    except BlockingIOError:
+        return b""
+
+
+@pytest.mark.parametrize("order", ["ask begin done", "begin ask done", "begin done ask"])
+def test_who_asks_is_told_once_when_it_has_been_done(line: tuple[Line, socket.socket], order: str) -> None:
+    ours, theirs = line
+    for _ in range(3):
+        for number, what in enumerate(order.split(), 1):
+            if what == "ask":
+                theirs.send(b"us\n")
+                assert ours.hear()
+            elif what == "begin":
+                ours.begin("us")
+            else:
+                ours.done()
+            assert told(theirs) == (b"R" if number == 3 else b"")
+
+
+def test_nobody_is_told_who_has_not_asked(line: tuple[Line, socket.socket]) -> None:
+    """A restart that a frontend has wanted is not the one that a provisioner asks for later."""
+    ours, theirs = line
+    ours.begin("frontend")
+    ours.done()
+    theirs.send(b"us\n")
+    assert ours.hear()
+    assert ours.hear()  # nothing
+    ours.begin("us")
+    assert told(theirs) == b""
+    ours.begin("frontend")  # another one, while the first goes on
+    ours.done()
+    assert told(theirs) == b"R"
+
+
+def test_other_end_that_is_gone_is_nobodys_error(line: tuple[Line, socket.socket]) -> None:
+    ours, theirs = line
+    theirs.send(b"us\n")
+    theirs.close()
+    assert ours.hear()
+    ours.begin("us")
+    ours.done()
+    assert not ours.hear()
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1", "999999", "12345678901234567890", "\u0663"])
@@ -69,12 +102,11 @@ def test_descriptor_that_is_no_socket_is_left_alone() -> None:
         os.close(write)
 
 
-def test_somebody_who_does_not_listen_blocks_nobody() -> None:
-    ours, theirs = socket.socketpair()
-    line = Line.take({VARIABLE: str(theirs.detach())})
-    assert line is not None
-    for _ in range(100_000):
-        line.tell()
-    assert line.open()
-    line.close()
-    ours.close()
+def test_somebody_who_does_not_listen_blocks_nobody(line: tuple[Line, socket.socket]) -> None:
+    ours, theirs = line
+    for _ in range(10_000):
+        theirs.send(b"us\n")
+        assert ours.hear()
+        ours.begin("us")
+        ours.done()
+    assert ours.open()
