@@ -2,8 +2,8 @@
 
 It is an inherited socket, which nobody else can connect to. As long as its other end is open, a shutdown_request with
 `restart` replaces the worker and leaves everything else as it is. The other end asks to be told when that is done, by a
-line with the session of its request, and is told by one byte. What it asks comes by another way than its request: before
-it, after it, or when all is over. Other sessions may want restarts as well, and send no more than the request.
+line with the session of its request, and is told by one byte. What it asks comes by another way than its request does:
+before it, after it, or when all is over. Other sessions may want restarts as well, and send no more than requests.
 """
 
 from __future__ import annotations
