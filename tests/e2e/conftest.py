@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -18,6 +19,9 @@ from rows import KERNELS
 from .client import Client
 from .environments import make_environment
 from .kernels import Kernel
+
+if TYPE_CHECKING:  # it needs websockets, which are not in every environment that has these fixtures
+    from .server import Server, Tab
 
 #: Only Linux tells how often a thread has been woken up.
 collect_ignore = [] if sys.platform == "linux" else ["test_idle.py"]
@@ -142,3 +146,42 @@ def connect(kernel: Kernel) -> Iterator[Callable[[], Client]]:
 def client(connect: Callable[[], Client]) -> Client:
     """A client of the module's kernel."""
     return connect()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A jupyter_server with the kernelspecs `ipymini`, which comes with us, and `in-place`."""
+    from .server import Server
+
+    prefix = tmp_path_factory.mktemp("prefix")
+    command = ["ipymini-supervisor", "install", "--prefix", str(prefix), "--name", "in-place", "--in-place-restart"]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(prefix / "share" / "jupyter"))
+        server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def spec() -> str:
+    """The kernelspec of the server's kernels."""
+    return "ipymini"
+
+
+@pytest.fixture
+def served(server: Server, spec: str) -> Iterator[str]:
+    """The id of a kernel of the server."""
+    kernel = str(server.rest("POST", "kernels", {"name": spec})["id"])
+    yield kernel
+    server.rest("DELETE", f"kernels/{kernel}")
+
+
+@pytest.fixture
+def tab(server: Server, served: str) -> Iterator[Tab]:
+    """A browser's tab with that kernel."""
+    from .server import Tab
+
+    tab = Tab(server, served)
+    yield tab
+    tab.close()

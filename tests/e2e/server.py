@@ -1,4 +1,4 @@
-"""A real jupyter_server on loopback, over REST and websocket, as a browser uses it."""
+"""What serves kernels over HTTP: a jupyter_server on loopback, over REST and websocket, as a browser uses it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,15 +24,67 @@ Message = dict[str, Any]
 TOKEN = "a-token-for-tests"
 
 
-class Server:
-    """A running server.
+def rest(address: str, method: str, path: str, content: object = None, patience: float = TIMEOUT) -> Any:
+    """The answer to a request, decoded; None for an empty one."""
+    data = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(f"http://{address}/{path}", data, method=method)
+    request.add_header("Authorization", f"token {TOKEN}")
+    with urllib.request.urlopen(request, timeout=patience) as answer:
+        body = answer.read()
+    return json.loads(body) if body else None
+
+
+class Service:
+    """A running process that serves kernels over HTTP.
 
     :param folder: an empty folder of its own.
     """
 
-    def __init__(self, folder: Path) -> None:
+    patience = TIMEOUT  #: seconds that it has for an answer, and for its end
+    address: str  #: host, port and path of its API, without "/api"
+
+    def __init__(self, folder: Path, command: Sequence[str], env: Mapping[str, str]) -> None:
         self.mark = uuid.uuid4().hex
         self._log = folder / "server.log"
+        environment = {**os.environ, MARK: self.mark, **env}
+        environment.pop("PYTEST_CURRENT_TEST", None)
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        """What it, and its kernels, wrote."""
+        return self._log.read_text(errors="replace")
+
+    def rest(self, method: str, path: str, content: object = None) -> Any:
+        """The answer to a request of the API."""
+        return rest(self.address, method, f"api/{path}", content, self.patience)
+
+    def stop(self) -> None:
+        """Ends it, and looks at what is left of it and of its kernels."""
+        self.process.terminate()
+        try:
+            self.process.wait(self.patience)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(self.log) from None
+        finally:
+            assert_gone(self.mark)
+
+
+class Server(Service):
+    """A jupyter_server."""
+
+    def __init__(self, folder: Path) -> None:
         options = {
             "ServerApp.port": 0,
             "ServerApp.ip": "127.0.0.1",
@@ -42,16 +95,8 @@ class Server:
             "IdentityProvider.token": TOKEN,
             "ServerApp.terminals_enabled": False,
         }
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyter_server", *(f"--{name}={value}" for name, value in options.items())],
-                env={**os.environ, MARK: self.mark},
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        super().__init__(folder, [sys.executable, "-m", "jupyter_server", *arguments], {})
         self.address = self._wait_address()
 
     def _wait_address(self) -> str:
@@ -68,20 +113,6 @@ class Server:
             time.sleep(0.01)
         raise TimeoutError(self.log)
 
-    @property
-    def log(self) -> str:
-        """What the server, and the kernels, wrote."""
-        return self._log.read_text()
-
-    def rest(self, method: str, path: str, content: object = None) -> Any:
-        """The answer to a request, decoded; None for an empty one."""
-        data = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(f"http://{self.address}/api/{path}", data, method=method)
-        request.add_header("Authorization", f"token {TOKEN}")
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            body = answer.read()
-        return json.loads(body) if body else None
-
     def wait_state(self, kernel: str, state: str) -> None:
         """Waits until the server says that the kernel is in a state; it hears of it at about the time that a tab does."""
         deadline = time.monotonic() + TIMEOUT
@@ -95,17 +126,6 @@ class Server:
         while text not in self.log[since:]:
             assert time.monotonic() < deadline, self.log
             time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Ends the server, and looks at what is left of its kernels."""
-        self.process.terminate()
-        try:
-            self.process.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        finally:
-            assert_gone(self.mark)
 
 
 class Serves(Protocol):
@@ -178,6 +198,10 @@ class Tab:
         """Runs a cell to its end; returns the reply's content."""
         content: Message = self.finish(self.send(code))["content"]
         return content
+
+    def supervisor(self) -> int:
+        """The pid of the kernel's process."""
+        return int(self.text("import os; print(os.getppid())"))
 
     def text(self, code: str) -> str:
         """What a cell prints."""

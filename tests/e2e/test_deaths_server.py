@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,38 +11,11 @@ from .faults import FAULTS, IMPORTS
 from .server import Server, Tab
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def kernel(server: Server) -> Iterator[str]:
-    """The id of a kernel."""
-    kernel = str(server.rest("POST", "kernels", {"name": "ipymini"})["id"])
-    yield kernel
-    server.rest("DELETE", f"kernels/{kernel}")
-
-
-@pytest.fixture
-def tab(server: Server, kernel: str) -> Iterator[Tab]:
-    tab = Tab(server, kernel)
-    yield tab
-    tab.close()
-
-
-def supervisor(tab: Tab) -> int:
-    """The pid of the kernel's process."""
-    return int(tab.text("import os; print(os.getppid())"))
-
-
 @pytest.mark.row("Protocol", "a crash is told in the order that JupyterLab shows best")
 @pytest.mark.parametrize("name", FAULTS)
-def test_death(server: Server, kernel: str, tab: Tab, name: str) -> None:
+def test_death(server: Server, served: str, tab: Tab, name: str) -> None:
     """The error arrives; the server's own restarter has seen nothing, and has nothing to do."""
-    pid = supervisor(tab)
+    pid = tab.supervisor()
     since = len(server.log)
     tab.run(IMPORTS)
     tab.run(FAULTS[name].define())
@@ -57,22 +29,22 @@ def test_death(server: Server, kernel: str, tab: Tab, name: str) -> None:
     assert error["content"]["evalue"] == reply["evalue"]
     assert "".join(m["content"]["text"] for m in tab.of(cell, "stream")).startswith("before\n")
     assert tab.finish(queued)["content"]["status"] in ("aborted", "ok")
-    assert supervisor(tab) == pid
-    server.wait_state(kernel, "idle")
+    assert tab.supervisor() == pid
+    server.wait_state(served, "idle")
     (told,) = server.rest("GET", "kernels")
-    assert told["id"] == kernel
+    assert told["id"] == served
     log = server.log[since:]
     assert "Restarter" not in log, log
     assert "restarting kernel" not in log, log
 
 
-def test_the_state_after_a_death(server: Server, kernel: str, tab: Tab) -> None:
+def test_the_state_after_a_death(server: Server, served: str, tab: Tab) -> None:
     """The server takes the kernel for one that has run a cell: nothing tells it to show a dialog to anybody."""
     assert tab.run("x = 1")["status"] == "ok"
     since = len(tab.messages)
     cell = tab.send("import os; x = 2; os._exit(1)")
     assert tab.finish(cell)["content"]["ename"] == "WorkerDied"
-    server.wait_state(kernel, "idle")
+    server.wait_state(served, "idle")
     assert tab.run("assert x == 1")["status"] == "ok"
     assert [m for m in own_statuses(tab) if m in tab.messages[since:]] == []
 
@@ -84,40 +56,40 @@ def own_statuses(tab: Tab) -> list[dict[str, dict[str, str]]]:
     ]
 
 
-def test_a_death_while_idle(server: Server, kernel: str, tab: Tab) -> None:
-    pid = supervisor(tab)
+def test_a_death_while_idle(server: Server, served: str, tab: Tab) -> None:
+    pid = tab.supervisor()
     tab.run("import os, signal, threading, time\nthreading.Timer(0.05, os._exit, (3,)).start()")
     while not [m for m in tab.messages if m["msg_type"] == "stream" and "exit status 3" in m["content"]["text"]]:
         tab.take()
-    assert supervisor(tab) == pid
+    assert tab.supervisor() == pid
     assert "Restarter" not in server.log
 
 
-def test_an_interrupt(server: Server, kernel: str, tab: Tab) -> None:
+def test_an_interrupt(server: Server, served: str, tab: Tab) -> None:
     cell = tab.send("import time; print('begun'); time.sleep(1000)")
     queued = tab.send("1")
     while not tab.of(cell, "stream"):
         tab.take()
-    server.wait_state(kernel, "busy")
-    server.rest("POST", f"kernels/{kernel}/interrupt")
+    server.wait_state(served, "busy")
+    server.rest("POST", f"kernels/{served}/interrupt")
     assert tab.finish(cell)["content"]["ename"] == "KeyboardInterrupt"
     assert tab.finish(queued)["content"]["status"] == "aborted"
     assert tab.run("1")["status"] == "ok"
-    server.wait_state(kernel, "idle")
+    server.wait_state(served, "idle")
 
 
-def test_three_interrupts_of_a_cell_that_holds_the_gil(server: Server, kernel: str, tab: Tab) -> None:
-    pid = supervisor(tab)
+def test_three_interrupts_of_a_cell_that_holds_the_gil(server: Server, served: str, tab: Tab) -> None:
+    pid = tab.supervisor()
     cell = tab.send("print('begun'); sum(range(10**15))")
     while not tab.of(cell, "stream"):
         tab.take()
     deadline = time.monotonic() + TIMEOUT
     while not tab.of(cell, "execute_reply"):  # what comes too soon after the one before does not count
         assert time.monotonic() < deadline
-        server.rest("POST", f"kernels/{kernel}/interrupt")
+        server.rest("POST", f"kernels/{served}/interrupt")
         tab.take_for(0.2)
     assert "three interrupts" in tab.finish(cell)["content"]["evalue"]
-    assert supervisor(tab) == pid
+    assert tab.supervisor() == pid
 
 
 def test_shutdown_over_rest(server: Server) -> None:

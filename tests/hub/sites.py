@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +16,7 @@ from typing import Any
 import psutil
 from e2e.client import TIMEOUT
 from e2e.kernels import ADDRESS, MARK, assert_gone, marked
-from e2e.server import TOKEN
+from e2e.server import TOKEN, Service, rest
 
 SHARE = Path(__file__).resolve().parents[2] / "share" / "jupyterhub"
 #: Seconds for a hub, a proxy and a server to come up, on a machine that has much else to do.
@@ -45,48 +41,18 @@ def wait_for(condition: Callable[[], Any], log: Callable[[], str]) -> Any:
     return found
 
 
-def rest(address: str, method: str, path: str, content: object = None) -> Any:
-    """The answer to a request, decoded; None for an empty one."""
-    data = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(f"http://{address}/{path}", data, method=method)
-    request.add_header("Authorization", f"token {TOKEN}")
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-        body = answer.read()
-    return json.loads(body) if body else None
-
-
-class Site:
+class Site(Service):
     """A running server of kernels.
 
     :param folder: an empty folder of its own.
     :param address: host, port and path of its API, without "/api".
     """
 
+    patience = PATIENCE
+
     def __init__(self, folder: Path, address: str, command: Sequence[str], env: Mapping[str, str]) -> None:
         self.address = address
-        self.mark = uuid.uuid4().hex
-        self._log = folder / "server.log"
-        environment = {**os.environ, MARK: self.mark, **env}
-        environment.pop("PYTEST_CURRENT_TEST", None)
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                env=environment,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    @property
-    def log(self) -> str:
-        """What it wrote, and its kernels."""
-        return self._log.read_text(errors="replace")
-
-    def rest(self, method: str, path: str, content: object = None) -> Any:
-        """The answer to a request of the API."""
-        return rest(self.address, method, f"api/{path}", content)
+        super().__init__(folder, command, env)
 
     def answers(self, path: str = "kernels") -> bool:
         """Whether it is there."""
@@ -100,18 +66,6 @@ class Site:
     def wait(self) -> None:
         """Waits until it is there."""
         wait_for(self.answers, lambda: self.log)
-
-    def stop(self) -> None:
-        """Ends it, and looks at what is left of it and of its kernels."""
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(self.log) from None
-        finally:
-            assert_gone(self.mark)
 
 
 class Hub(Site):
@@ -183,7 +137,7 @@ class User:
 
     def rest(self, method: str, path: str, content: object = None) -> Any:
         """The answer to a request of the server's API."""
-        return rest(self.address, method, f"api/{path}", content)
+        return rest(self.address, method, f"api/{path}", content, PATIENCE)
 
     def process(self) -> psutil.Process:
         """The server's process."""
