@@ -1,4 +1,4 @@
-"""README names nothing that is not there."""
+"""README, and the one for operators, name nothing that is not there."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILES = [ROOT / "README.md", ROOT / "share" / "jupyterhub" / "README.md"]
+README = "\n".join(file.read_text(encoding="utf-8") for file in FILES)
 #: What the top level of the repository has; a path that README names begins with one of these.
 TOP = {path.name for path in ROOT.iterdir()}
 PACKAGES = ("ipymini_supervisor", "ipymini_worker")
 
 
-def links() -> set[str]:
+def links() -> set[Path]:
     """The targets of all links that stay in the repository, without what follows a "#"."""
-    targets = (target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", README))
-    return {target for target in targets if target and "://" not in target}
+    found = set()
+    for file in FILES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", file.read_text(encoding="utf-8")):
+            path = target.partition("#")[0]
+            if path and "://" not in path:
+                found.add((file.parent / path).resolve())
+    return found
 
 
 def paths() -> set[str]:
@@ -48,7 +54,7 @@ def test_tests_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    assert [target for target in sorted(links()) if not (ROOT / target).exists()] == []
+    assert [target for target in sorted(links()) if not target.exists()] == []
 
 
 def test_paths_exist() -> None:
@@ -66,7 +72,7 @@ def test_modules_exist() -> None:
 
 
 def test_names_are_found_at_all() -> None:
-    assert "LICENSE" in links()
+    assert {ROOT / "LICENSE", FILES[1]} <= links()
     assert "test_any_bytes" in named_tests()
     assert len(named_tests()) > 20
     assert {"scripts/run", "scripts/test", "scripts/check", ".ci/run", "share/tour/tour.ipynb"} <= paths()
