@@ -12,7 +12,9 @@ from typing import Any
 from IPython.core import formatters as ipython
 
 #: Types whose objects can have no methods for formats, because nobody can give them attributes.
-_PLAIN = frozenset({dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, complex, bool, range, type(None)})
+_PLAIN = frozenset(
+    {dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, complex, bool, range, type(None)}
+)
 #: IPython's own formatters, of which is known how they look for a function.
 _KNOWN = frozenset(
     {

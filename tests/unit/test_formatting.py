@@ -68,7 +68,9 @@ def html_of_one_object(formatter: Any) -> None:
 
 
 def bundle_of_a_list(formatter: Any) -> None:
-    formatter.mimebundle_formatter.for_type(list, lambda o, **more: {"application/x": 1, "text/plain": "from the bundle"})
+    formatter.mimebundle_formatter.for_type(
+        list, lambda o, **more: {"application/x": 1, "text/plain": "from the bundle"}
+    )
 
 
 def display_of_an_int(formatter: Any) -> None:
