@@ -164,7 +164,7 @@ def test_cells_that_ran_or_waited_are_answered(start: Start) -> None:
 def test_cell_that_holds_the_gil(start: Start) -> None:
     manager, client = start()
     pid = supervisor(client)
-    running = client.start("print('begun'); sum(range(10**15))")
+    running = client.start("sum(range(10**15), print('begun') or 0)")
     client.wait(lambda channel, message: message["msg_type"] == "stream")
     manager.restart_kernel()
     assert client.finish(running).status == "error"
