@@ -47,6 +47,7 @@ class Flow:
         self._untold = ""
         self._text_timer: Timer | None = None
         self._text_last = 0.0
+        self._text_for = b""  # the request whose text was published last, by its header
         self._retry_timer: Timer | None = None
         self._subscribed: dict[bytes, int] = {}
 
@@ -54,7 +55,8 @@ class Flow:
         """Publishes, and sees to it that the loop comes back for the rest; `worker` waits while there is too much."""
         at = self._clock()
         if self._frontends.has_text:
-            if at - self._text_last >= TEXT_DELAY and self._frontends.text_ends_line:
+            first = self._frontends.text_parent != self._text_for  # a cell's first line waits for nothing
+            if (first or at - self._text_last >= TEXT_DELAY) and self._frontends.text_ends_line:
                 self._flush_text()
             elif self._text_timer is None:
                 # A line that is not complete waits from now on, what follows a message, from that message on.
@@ -107,7 +109,7 @@ class Flow:
         if self._text_timer is not None:
             self._text_timer.cancel()
             self._text_timer = None
-        self._text_last = self._clock()
+        self._text_last, self._text_for = self._clock(), self._frontends.text_parent
         self._frontends.flush_text()
 
     def subscription(self, frame: bytes) -> None:

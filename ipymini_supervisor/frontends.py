@@ -75,6 +75,11 @@ class Frontends:
         """Whether the stream text that is there ends with a line."""
         return bool(self._text) and self._text[-1].endswith("\n")
 
+    @property
+    def text_parent(self) -> bytes:
+        """The header of the request that the stream text belongs to."""
+        return self._text_of[1]
+
     def status(self, state: str, request: Request | None = None) -> None:
         """Publishes a status (protocol: Kernel status); without a request, one of the kernel's own life."""
         parent = self._no_parent if request is None else request.message.header_bytes

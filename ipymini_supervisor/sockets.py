@@ -12,7 +12,7 @@ import zmq
 from ipymini_supervisor import peers
 from ipymini_supervisor.connection import Connection
 from ipymini_supervisor.connectionfile import ConnectionFileError, check_folder
-from ipymini_supervisor.session import LARGEST, MOST_PARTS
+from ipymini_supervisor.session import DELIMITER, LARGEST, MOST_PARTS
 
 Part = bytes | bytearray | memoryview
 
@@ -35,6 +35,8 @@ _BEATS_HWM = 16
 _SMALL = 1 << 16
 #: Bytes up to which a part is copied: below, a copy costs less than the thread that pyzmq has for the other way.
 _COPIED = 1 << 20
+#: Parts from the delimiter on that are read as bytes: delimiter, signature, header, parent, metadata, content.
+_HEAD = 6
 #: Bytes of large parts that libzmq keeps for subscribers before iopub takes no more; the last part may exceed it.
 _LARGE = 16 << 20
 
@@ -140,7 +142,7 @@ class Sockets:
         return {self._names.get(socket, socket) for socket, _ in ready}
 
     def receive(self, channel: str) -> list[bytes] | None:
-        """The parts of the next message on `channel`; None if there is none.
+        """The parts of the next message on `channel`, buffers as views of what was received; None if there is none.
 
         Of a message with more than `MOST_PARTS`, or that is larger than the limit, so much that this can be seen.
         """
@@ -148,8 +150,15 @@ class Sockets:
         try:
             parts = [socket.recv(zmq.NOBLOCK)]
             size = len(parts[0])
+            head = _HEAD if parts[0] == DELIMITER else MOST_PARTS
             while socket.rcvmore:
-                part = socket.recv(zmq.NOBLOCK)
+                part: Any
+                if len(parts) >= head:
+                    part = socket.recv(zmq.NOBLOCK, copy=False).buffer
+                else:
+                    part = socket.recv(zmq.NOBLOCK)
+                    if head == MOST_PARTS and part == DELIMITER:
+                        head = len(parts) + _HEAD
                 if len(parts) <= MOST_PARTS and size <= self._limit:
                     parts.append(part)
                     size += len(part)

@@ -48,7 +48,8 @@ class Ends:
     def __init__(self) -> None:
         work, their_work = _socket.socketpair()
         # For a thousand small frames, as far as the system allows it: each takes far more there than its size.
-        their_work.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _SENT)
+        for end in (work, their_work):
+            end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _SENT)
         control, their_control = _socket.socketpair()
         pipes = [os.pipe() for _ in range(3)]
         #: Our ends of work, control, stdout, stderr and fault pipe.

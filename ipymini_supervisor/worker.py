@@ -28,6 +28,9 @@ _FAULT = 65536
 DUMP_BEGINS, DUMP_ENDS = 0.2, 0.03
 #: Seconds that a worker that is well takes at most to answer PING, and that it has on a machine that is busy.
 PONG_WITHIN, PONG_AT_LAST = 0.05, 0.2
+#: Reads of the link after which what was said before something was written to a pipe has been taken: it holds no more
+#: than a megabyte or two; but one read ends where a descriptor has come along.
+_CAUGHT_UP = 32
 #: Text that comes in so many reads, each within so many seconds of the one before and of less than so many bytes, may
 #: gather for as long before the next read: else each line would cost both processes a pass of the loop. What follows it
 #: waits no longer than that.
@@ -120,8 +123,9 @@ class Worker:
             # What was said before something was written to a pipe may have come after the look that found the pipe
             # readable and the link not: descriptors are looked at one after the other.
             late = bool(pipes) and link is process.work and not link.ended
-            if late or link.fileno() in ready:
-                self._read_link(link)
+            reads = _CAUGHT_UP if late else int(link.fileno() in ready)
+            while reads and self._read_link(link):
+                reads -= 1
         for fd in pipes:
             if fd in process.pipes:  # not if what was said has taken it already
                 self._read_pipe(fd)

@@ -20,6 +20,7 @@ from ipymini_worker import command, context, large, toolkits, tracebacks
 from ipymini_worker.awaits import needs_loop
 from ipymini_worker.context import Failure
 from ipymini_worker.display import WorkerDisplayHook, WorkerDisplayPublisher
+from ipymini_worker.formatting import DisplayFormatter
 from ipymini_worker.history import HistoryManager
 from ipymini_worker.identity.counterpart import Counterpart
 from ipymini_worker.identity.parents import MessageParent
@@ -81,6 +82,11 @@ class WorkerShell(Counterpart, MessageParent, Running):
         """Pages go to the frontend."""
         super().init_hooks()
         self.set_hook("show_in_pager", page.as_hook(self._page), 99)
+
+    def init_display_formatter(self) -> None:
+        """What can only have text is not asked for more."""
+        self.display_formatter = DisplayFormatter(parent=self)
+        self.configurables.append(self.display_formatter)
 
     def init_display_pub(self) -> None:
         """Displays go to iopub."""

@@ -199,9 +199,19 @@ def encode_text(request: int, text: bytes, flags: int) -> bytes:
 def _reserve(size: int) -> memoryview:
     """Memory for a large frame, which costs nothing until it is filled: a length is only a claim."""
     try:
-        return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError):
         raise WireError(f"there is no memory for a frame of {size} bytes") from None
+    if _HUGE is not None:
+        try:
+            memory.madvise(_HUGE)  # or filling it is a page fault for each 4 KiB
+        except OSError:  # a system that is built without
+            pass
+    return memoryview(memory)
+
+
+#: Advice that Linux has.
+_HUGE: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 
 
 class Decoder:

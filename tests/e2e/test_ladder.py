@@ -12,7 +12,7 @@ from .client import Client, Content, Run
 from .conftest import StartKernel
 from .faults import IMPORTS
 from .kernels import Kernel
-from .test_hang import DEAF, begin
+from .test_hang import DEAF, begin, wait_state
 
 GROUP = "the worker's process group"
 #: Those that no SIGINT ends.
@@ -187,6 +187,7 @@ def test_the_kill_takes_the_programs_of_the_cell_along(client: Client) -> None:
         "p.stdout.readline(); print(p.pid)\nsum(range(10**15))"
     )
     client.wait_until(lambda: cell.text().endswith("\n"))
+    wait_state(client, "unresponsive")  # line 3 comes a moment after line 2
     pid = int(cell.text())
     child = psutil.Process(pid)
     family = [child, *child.children()]

@@ -97,7 +97,7 @@ def test_sigterm_as_a_pod_gets_it(hub: Hub) -> None:
     user = hub.spawn("carl")
     tab = open_tab(user)
     tab.run(CHILD)
-    cell = tab.send("print('begun'); sum(range(10**15))")
+    cell = tab.send("sum(range(10**15), print('begun') or 0)")
     while not tab.of(cell, "stream"):
         tab.take()
     user.process().terminate()

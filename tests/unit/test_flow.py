@@ -126,6 +126,19 @@ def test_whole_line_leaves_at_once_and_those_that_follow_soon_are_joined(house: 
     assert house.timeout is None
 
 
+def test_first_line_of_a_cell_waits_for_nothing_even_if_the_cell_before_has_just_printed(house: House) -> None:
+    house.says("one\n")
+    house.passes()
+    house.parent = house.parent.replace(b"asked", b"asked next")
+    house.says("two\n")
+    house.passes()
+    house.says("three\n")
+    house.passes()
+    assert house.texts() == ["one\n", "two\n"]
+    house.passes(TEXT_DELAY)
+    assert house.texts() == ["three\n"]
+
+
 def test_part_of_a_line_waits_for_the_rest_but_not_for_long(house: House) -> None:
     house.says("progress: ")
     house.passes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from itertools import chain
 
@@ -229,6 +230,22 @@ def test_what_was_said_before_native_text_comes_first_when_only_the_pipe_was_see
     (stderr,) = (fd for fd in house.process.pipes if house.process.pipe_name(fd) == "stderr")
     house.worker.handle({stderr})
     assert said == ["STREAM", "stderr"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="snapshots need Linux")
+def test_a_snapshot_that_came_before_does_not_end_the_look_at_what_was_said(house: House) -> None:
+    """One read of the link takes what was said up to a descriptor and no more."""
+    said: list[str] = []
+    house.worker._on_frame = lambda frame: said.append(frame.kind.name)
+    house.worker._on_text = lambda name, data: said.append(name)
+    for _ in range(3):
+        socket.send_fds(house.process.theirs, encode(Kind.SNAPSHOT, 0, (b"1", b"2")), [0])  # type: ignore[arg-type]
+    house.process.says(Kind.STARTED, 1, b"7")
+    house.process.says(Kind.STREAM, 1, b"before")
+    house.process.writes("stderr", b"Fatal Python error")
+    (stderr,) = (fd for fd in house.process.pipes if house.process.pipe_name(fd) == "stderr")
+    house.worker.handle({stderr})
+    assert said == ["SNAPSHOT"] * 3 + ["STARTED", "STREAM", "stderr"]
 
 
 @pytest.mark.parametrize(
