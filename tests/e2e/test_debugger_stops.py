@@ -234,7 +234,9 @@ def test_crash_at_a_breakpoint(start_kernel: StartKernel, snapshots: str) -> Non
 
 
 def test_a_hung_worker_keeps_nobody_waiting(client: Client, debugger: Debugger) -> None:
-    prepare = "import ctypes; m = ctypes.create_string_buffer(64); lock = ctypes.PyDLL(None).pthread_mutex_lock; lock(m)"
+    prepare = (
+        "import ctypes; m = ctypes.create_string_buffer(64); lock = ctypes.PyDLL(None).pthread_mutex_lock; lock(m)"
+    )
     run = client.start(f"{prepare}; lock(m, print('begun') or 0)")
     client.wait_text(run, "begun\n")
     assert debugger.good("debugInfo")["isStarted"]
