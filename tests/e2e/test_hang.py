@@ -179,7 +179,7 @@ def test_stack_is_never_that_of_another_thread(client: Client) -> None:
 def test_worker_without_main_thread_that_has_left_its_group_can_be_killed(client: Client, kernel: Kernel) -> None:
     """No signal to a thread that has ended kills anything."""
     worker = kernel.worker()
-    cell = client.start("os.setpgid(0, os.getpgid(os.getppid())); print('begun'); libc.pthread_exit(None)")
+    cell = client.start("os.setpgid(0, os.getpgid(os.getppid())); libc.pthread_exit(print('begun'))")
     client.wait_text(cell, "begun")
     deadline = time.monotonic() + TIMEOUT
     while client.interrupt().reply["rung"] != 3:
