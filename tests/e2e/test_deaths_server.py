@@ -80,7 +80,10 @@ def test_an_interrupt(server: Server, served: str, tab: Tab) -> None:
 
 def test_three_interrupts_of_a_cell_that_holds_the_gil(server: Server, served: str, tab: Tab) -> None:
     pid = tab.supervisor()
-    cell = tab.send("sum(range(10**15), print('begun') or 0)")
+    # Blocked, so that none comes between what it prints and the call that keeps it.
+    cell = tab.send(
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]); print('begun'); sum(range(10**15))"
+    )
     while not tab.of(cell, "stream"):
         tab.take()
     deadline = time.monotonic() + TIMEOUT

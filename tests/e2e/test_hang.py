@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 
+import psutil
 import pytest
 
 from .client import TIMEOUT, Client, Content, Run
@@ -182,6 +183,8 @@ def test_worker_without_main_thread_that_has_left_its_group_can_be_killed(client
     cell = client.start("os.setpgid(0, os.getpgid(os.getppid())); libc.pthread_exit(print('begun'))")
     client.wait_text(cell, "begun")
     deadline = time.monotonic() + TIMEOUT
+    while worker.status() != psutil.STATUS_ZOMBIE:  # which its main thread is, a moment after it has printed
+        assert time.monotonic() < deadline
     while client.interrupt().reply["rung"] != 3:
         assert time.monotonic() < deadline
     assert client.finish(cell).error == "WorkerDied"
