@@ -7,9 +7,10 @@ import shutil
 import uuid
 from pathlib import Path
 
+from e2e.client import TIMEOUT
 from e2e.kernels import MARK, assert_gone
 from hub.sites import PATIENCE
-from playwright.sync_api import Error, Page, sync_playwright
+from playwright.sync_api import Error, Page, expect, sync_playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -20,6 +21,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+expect.set_options(timeout=TIMEOUT * 1000)
 
 
 class Chromium:
@@ -57,7 +59,7 @@ class Chromium:
         for number, page in enumerate(self._context.pages):
             path = self._pictures / f"{name}-{number}.png"
             try:
-                page.screenshot(path=path, timeout=5000)
+                path.write_bytes(page.screenshot(timeout=5000))
                 told.append(str(path))
             except Error as error:
                 told.append(f"There is no picture: {error}")

@@ -102,6 +102,6 @@ class Notebook:
         self.dialog.locator(".jp-mod-accept").click()
         expect(self.dialog).to_have_count(0)
 
-    def ask_application(self, script: str) -> Any:
-        """What an expression of JavaScript is worth in the page."""
-        return self.page.evaluate(script)
+    def ask_kernel(self, call: str) -> Any:
+        """The content of the reply to a call of the application's connection to the kernel."""
+        return self.page.evaluate(f"async () => (await {KERNEL}.{call}).content")

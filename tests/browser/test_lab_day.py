@@ -89,9 +89,13 @@ def test_completion_and_inspection_while_a_cell_runs(lab: Lab) -> None:
     notebook.run(0)
     notebook.start(1)
     notebook.wait_status("busy")
+    # Lab waits for a second, which may be too short for the first one: it loads the completer.
+    notebook.ask_kernel("requestComplete({code: 'frobn', cursor_pos: 5})")
     notebook.editor(2).click()
     notebook.page.keyboard.press("End")
     notebook.page.keyboard.press("Tab")
+    expect(notebook.page.locator(".jp-Completer")).to_contain_text("frobnicate")
+    notebook.page.keyboard.press("Enter")
     expect(notebook.editor(2)).to_have_text("frobnicate")
     notebook.editor(3).click()
     notebook.page.keyboard.press("End")
