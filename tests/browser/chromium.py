@@ -43,8 +43,9 @@ class Chromium:
         self._context.set_default_timeout(PATIENCE * 1000)
 
     def open(self, url: str) -> Page:
-        """A new page."""
+        """A new page. Whether one may be left with changes that were not saved is not asked."""
         page = self._context.new_page()
+        page.on("dialog", lambda dialog: dialog.accept())
         page.goto(url)
         return page
 

@@ -66,9 +66,9 @@ class Notebook:
         return [text.strip() for text in found.all_inner_texts()]
 
     def start(self, number: int) -> None:
-        """Runs a cell, as Shift-Enter does."""
+        """Runs a cell, as Control-Enter does."""
         self.editor(number).click()
-        self.page.keyboard.press("Shift+Enter")
+        self.page.keyboard.press("Control+Enter")
 
     def run(self, number: int) -> Locator:
         """Runs a cell to its end; returns its outputs."""

@@ -24,8 +24,9 @@ def test_tile_of_the_launcher_starts_our_kernel(lab: Lab) -> None:
     notebook.editor(0).click()
     page.keyboard.type("6 * 7")
     page.keyboard.press("Shift+Enter")
+    notebook.wait_done(0)
     expect(notebook.outputs(0)).to_contain_text("42")
-    assert notebook.prompts()[0] == "[1]:"
+    assert notebook.prompts() == ["[1]:", "[ ]:"]
 
 
 def test_output(lab: Lab) -> None:
@@ -134,3 +135,41 @@ def test_shutdown_from_the_menu(lab: Lab) -> None:
     notebook.page.wait_for_function("!window.jupyterapp.shell.currentWidget.sessionContext.session")
     expect(notebook.page.locator(".jp-Toolbar-kernelName")).to_have_text("No Kernel")
     assert lab.rest("GET", "kernels") == []
+
+
+def test_debugger(lab: Lab) -> None:
+    """Enabled, a breakpoint set, stopped at, variables and stack looked at, continued."""
+    notebook = lab.open("def double(x):\n    y = 2 * x\n    return y\ndouble(21)")
+    page = notebook.page
+    page.locator(".jp-DebuggerBugButton").first.click()
+    # The first is no line, but what makes the gutter as wide as it has to be.
+    page.locator(".cm-breakpoint-gutter .cm-gutterElement").nth(3).click()
+    expect(page.locator(".jp-DebuggerBreakpoints")).to_contain_text("Cell [ ]")
+    notebook.start(0)
+    expect(page.locator(".jp-DebuggerEditor-highlight")).to_have_text("    return y")
+    expect(page.locator(".jp-DebuggerCallstack")).to_contain_text("double")
+    variables = page.locator(".jp-DebuggerVariables")
+    expect(variables).to_contain_text("42")
+    assert notebook.prompts() == ["[*]:"]
+    page.keyboard.press("F9")
+    notebook.wait_done(0)
+    expect(notebook.outputs(0)).to_contain_text("42")
+    expect(page.locator(".jp-DebuggerEditor-highlight")).to_have_count(0)
+
+
+def test_reload_while_a_cell_runs(lab: Lab) -> None:
+    """The page finds its kernel again, and it busy. What the cell prints meanwhile JupyterLab does not show to a new page."""
+    notebook = lab.open(
+        "import os, time\nprint('begun')\nwhile not os.path.exists('go'): time.sleep(0.01)\nmade = 6 * 7", "made"
+    )
+    (kernel,) = lab.rest("GET", "kernels")
+    notebook.start(0)
+    expect(notebook.outputs(0)).to_contain_text("begun")
+    notebook.page.reload()
+    notebook.attach()
+    notebook.wait_status("busy")
+    (lab.folder / "go").touch()
+    notebook.wait_status("idle")
+    expect(notebook.run(1)).to_contain_text("42")
+    assert [found["id"] for found in lab.rest("GET", "kernels")] == [kernel["id"]]
+    assert notebook.seen("dialogs") == []
