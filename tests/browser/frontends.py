@@ -85,13 +85,23 @@ class Frontend(Site):
 
 
 class Lab(Frontend):
-    """JupyterLab."""
+    """JupyterLab, and what the same server has besides: Notebook 7, nbclassic, and Voilà."""
 
     def __init__(self, folder: Path, chromium: Chromium) -> None:
-        super().__init__(folder, chromium, "jupyterlab", {"LabApp.expose_app_in_browser": True})
+        exposed = {f"{app}.expose_app_in_browser": True for app in ("LabApp", "JupyterNotebookApp")}
+        super().__init__(folder, chromium, "jupyterlab", exposed)
+
+    def write(self, cells: Sequence[str], kernel: str = "ipymini") -> str:
+        """The name of a new notebook, without ".ipynb"."""
+        name = str(len(list(self.folder.glob("*.ipynb"))))
+        write_notebook(self.folder / f"{name}.ipynb", cells, kernel)
+        return name
 
     def open(self, *cells: str, kernel: str = "ipymini") -> Notebook:
         """A new notebook whose kernel has started."""
-        number = len(list(self.folder.glob("*.ipynb")))
-        write_notebook(self.folder / f"{number}.ipynb", cells, kernel)
-        return Notebook(self.visit(f"lab/workspaces/{number}/tree/{number}.ipynb?reset"))
+        name = self.write(cells, kernel)
+        return Notebook(self.visit(f"lab/workspaces/{name}/tree/{name}.ipynb?reset"))
+
+    def open_notebook(self, *cells: str, kernel: str = "ipymini") -> Notebook:
+        """The same in Notebook 7."""
+        return Notebook(self.visit(f"notebooks/{self.write(cells, kernel)}.ipynb"))
