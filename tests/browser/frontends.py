@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -91,17 +92,20 @@ class Lab(Frontend):
         exposed = {f"{app}.expose_app_in_browser": True for app in ("LabApp", "JupyterNotebookApp")}
         super().__init__(folder, chromium, "jupyterlab", exposed)
 
-    def write(self, cells: Sequence[str], kernel: str = "ipymini") -> str:
-        """The name of a new notebook, without ".ipynb"."""
-        name = str(len(list(self.folder.glob("*.ipynb"))))
-        write_notebook(self.folder / f"{name}.ipynb", cells, kernel)
+    def write(self, cells: Sequence[str], kernel: str = "ipymini", name: str = "") -> str:
+        """The file's name of a new notebook."""
+        name = name or f"{len(list(self.folder.iterdir()))}.ipynb"
+        write_notebook(self.folder / name, cells, kernel)
         return name
 
-    def open(self, *cells: str, kernel: str = "ipymini") -> Notebook:
-        """A new notebook whose kernel has started."""
-        name = self.write(cells, kernel)
-        return Notebook(self.visit(f"lab/workspaces/{name}/tree/{name}.ipynb?reset"))
+    def open(self, *cells: str, kernel: str = "ipymini", name: str = "", mode: str = "lab") -> Notebook:
+        """A new notebook whose kernel has started.
 
-    def open_notebook(self, *cells: str, kernel: str = "ipymini") -> Notebook:
+        :param mode: "doc" shows nothing but the notebook.
+        """
+        file = self.write(cells, kernel, name)
+        return Notebook(self.visit(f"{mode}/workspaces/{uuid.uuid4().hex}/tree/{file}?reset"))
+
+    def open_notebook(self, *cells: str) -> Notebook:
         """The same in Notebook 7."""
-        return Notebook(self.visit(f"notebooks/{self.write(cells, kernel)}.ipynb"))
+        return Notebook(self.visit(f"notebooks/{self.write(cells)}"))

@@ -55,7 +55,7 @@ def test_notebook_7(lab: Lab) -> None:
 
 
 def test_nbclassic(lab: Lab) -> None:
-    page = lab.visit(f"nbclassic/notebooks/{lab.write(TOUR)}.ipynb")
+    page = lab.visit(f"nbclassic/notebooks/{lab.write(TOUR)}")
     cells = page.locator(".code_cell")
 
     def prompt(number: int, text: str) -> None:
@@ -101,7 +101,7 @@ def test_nbclassic(lab: Lab) -> None:
 
 def test_voila(lab: Lab) -> None:
     """It renders a notebook, whose widgets live."""
-    page = lab.visit(f"voila/render/{lab.write(['print(6 * 7)', SLIDER])}.ipynb")
+    page = lab.visit(f"voila/render/{lab.write(['print(6 * 7)', SLIDER])}")
     expect(page.locator("body")).to_contain_text("42")
     page.locator(".noUi-target").click()
     expect(page.locator("body")).to_contain_text(MOVED)
