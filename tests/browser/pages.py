@@ -16,7 +16,7 @@ WATCH = f"""() => {{
     new MutationObserver(() => {{
         if (shown() && shown() !== seen.indicator.at(-1)) seen.indicator.push(shown());
         for (const dialog of document.querySelectorAll('.jp-Dialog'))
-            if (!seen.dialogs.includes(dialog.innerText)) seen.dialogs.push(dialog.innerText);
+            if (!seen.dialogs.includes(dialog)) seen.dialogs.push(dialog);
     }}).observe(document.body, {{subtree: true, childList: true, attributes: true, attributeFilter: ['data-status']}});
 }}"""
 
@@ -44,7 +44,7 @@ class Notebook:
 
     def seen(self, what: str) -> list[str]:
         """What has been noted: "status", "indicator", or "dialogs"."""
-        found: list[str] = self.page.evaluate(f"window.seen.{what}")
+        found: list[str] = self.page.evaluate(f"window.seen.{what}.map(one => one.textContent ?? one)")
         return found
 
     def wait_status(self, status: str) -> None:

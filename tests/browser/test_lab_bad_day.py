@@ -80,3 +80,19 @@ def test_cell_that_takes_all_memory(lab: Lab) -> None:
     expect(notebook.run(2)).to_contain_text("42")
     assert notebook.seen("dialogs") == []
     assert set(notebook.seen("indicator")) == {"busy", "idle"}
+
+
+def test_all_last_words_of_native_code_are_folded(lab: Lab) -> None:
+    """Below an error that stands by itself, and has the last of them."""
+    notebook = lab.open("1", "import os\nfor i in range(20): os.write(2, b'word %d\\n' % i)\nos.abort()")
+    notebook.run(0)
+    outputs = notebook.run(1)
+    error, folded = outputs.filter(has_text="WorkerDied"), outputs.locator("details")
+    expect(error).to_contain_text("The worker died of SIGABRT (abort) in cell [2].")
+    expect(error).to_contain_text("word 19")
+    expect(error).not_to_contain_text("word 0")
+    expect(folded).to_have_count(1)
+    expect(folded.locator("pre")).to_be_hidden()
+    folded.locator("summary").click()
+    expect(folded.locator("pre")).to_be_visible()
+    expect(folded).to_contain_text("word 0")

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.timeout(180)
 #: Bytes that a picture may have.
 LARGEST = 100_000
 SESSION = "rows = [n * n for n in range(1_000_000)]\nlen(rows)"
-CRASH = "import ctypes\ndef parse(address):\n    return ctypes.string_at(address)\nparse(0)"
+#: Of a function of C that no Python is about, whose path would be shown.
+CRASH = "import ctypes\ndef clear(address):\n    ctypes.memset(address, 0, 8)\nclear(0)"
 HANG = "def total(n):\n    return sum(range(n))\ntotal(10**15)"
 
 
