@@ -84,7 +84,7 @@ class Deaths:
     def _publish(self, death: Death, content: dict[str, Any], victims: list[Request]) -> bool:
         """Publishes the error of all cells among the victims; returns whether there were any.
 
-        The details come apart, and as HTML alone: what shows text has said all that is worth it, and says nothing twice.
+        The details come apart from it, and as HTML alone, so that what shows text says nothing twice.
         """
         facts = {obituary.MIME: obituary.record(death)}
         html = obituary.details(death)

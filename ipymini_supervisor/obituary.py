@@ -75,7 +75,7 @@ def error(death: Death) -> dict[str, Any]:
 
 
 def details(death: Death) -> str:
-    """What `error` has left out, folded, as HTML: all last words of native code, the whole dump; "" if it has said all."""
+    """What `error` has left out, folded, as HTML: all last words, the whole dump; "" if there are no more words."""
     if death.status >= 0 or death.reason:
         return ""
     native, dump = _fatal(death)

@@ -16,7 +16,9 @@ pytest_plugins = ["rows"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--libs", action="store_true", help="collect tests/libs, which needs the extra test-libs")
     parser.addoption("--hub", action="store_true", help="collect tests/hub, which needs the extra test-hub, and node")
-    parser.addoption("--browser", action="store_true", help="collect tests/browser, which needs the extra test-browser, and chromium")
+    parser.addoption(
+        "--browser", action="store_true", help="collect tests/browser, which needs the extra test-browser, and chromium"
+    )
     parser.addoption("--pictures", metavar="FOLDER", help="where tests/browser/test_pictures.py puts those of README")
 
 

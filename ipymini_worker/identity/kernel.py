@@ -163,9 +163,7 @@ class Kernel(Counterpart):
         """Runs code as a cell of the session; returns the content of the reply (protocol: Execute)."""
         shell, kept = self.shell, store_history and not silent
         count = shell.execution_count if kept else shell.execution_count - 1
-        _, failure = shell.execute(
-            code, silent=silent, store_history=kept, cell_id=cell_id, cell_meta=cell_meta or {}
-        )
+        _, failure = shell.execute(code, silent=silent, store_history=kept, cell_id=cell_id, cell_meta=cell_meta or {})
         if failure is not None:
             return {"status": "error", "execution_count": count, **failure._asdict(), "user_expressions": {}}
         expressions = shell.user_expressions(user_expressions or {})

@@ -73,7 +73,9 @@ class Frontend(Site):
         }
         arguments = [f"--{name}={value}" for name, value in {**shared, **options}.items()]
         env = {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
-        super().__init__(folder, f"{ADDRESS}:{port}", [sys.executable, "-m", program, *arguments], {**os.environ, **env})
+        super().__init__(
+            folder, f"{ADDRESS}:{port}", [sys.executable, "-m", program, *arguments], {**os.environ, **env}
+        )
 
     def visit(self, path: str) -> Page:
         """A new page of it."""

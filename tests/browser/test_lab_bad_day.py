@@ -59,7 +59,9 @@ def test_hang_that_is_interrupted_three_times(lab: Lab) -> None:
     assert notebook.prompts() == ["[1]:", "[*]:", "[*]:", "[*]:"]
     notebook.page.wait_for_timeout(GAP * 1000)  # two that come closer together are a double click, and one
     notebook.menu("Kernel", "kernelmenu:interrupt")
-    expect(notebook.cells.nth(1)).to_contain_text("WorkerDied: The worker was killed after three interrupts in cell [2].")
+    expect(notebook.cells.nth(1)).to_contain_text(
+        "WorkerDied: The worker was killed after three interrupts in cell [2]."
+    )
     notebook.wait_status("idle")
     assert notebook.prompts() == ["[1]:", "[2]:", "[ ]:", "[ ]:"]
     expect(notebook.run(3)).to_contain_text("42")

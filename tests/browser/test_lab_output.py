@@ -30,4 +30,4 @@ def test_interrupt_while_a_million_lines_are_printed(lab: Lab) -> None:
     # Where in the midst of a line it was interrupted, Python decides.
     shown = notebook.outputs(0).first.inner_text().split()
     assert len(shown) in (last, last + 1)
-    assert shown[: last] == [str(i) for i in range(last)]
+    assert shown[:last] == [str(i) for i in range(last)]
