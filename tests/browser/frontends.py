@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from e2e.kernels import ADDRESS
+from e2e.client import TIMEOUT
+from e2e.kernels import ADDRESS, assert_gone
 from e2e.server import TOKEN
 from hub.sites import Site, free_ports
 from playwright.sync_api import Page
@@ -80,6 +81,20 @@ class Frontend(Site):
     def visit(self, path: str) -> Page:
         """A new page of it."""
         return self.chromium.open(f"http://{self.address}/{path}{'&' if '?' in path else '?'}token={TOKEN}")
+
+    def stop(self) -> None:
+        """Ends it, and looks at what is left of it and of its kernels.
+
+        The kernels have ended by then. Whether the server, with seven extensions, comes to its own end is not looked at.
+        """
+        self.process.terminate()
+        try:
+            self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        finally:
+            assert_gone(self.mark)
 
     def end_kernels(self) -> None:
         """Ends all sessions with their kernels."""

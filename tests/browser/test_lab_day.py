@@ -142,7 +142,11 @@ def test_debugger(lab: Lab) -> None:
     """Enabled, a breakpoint set, stopped at, variables and stack looked at, continued."""
     notebook = lab.open("def double(x):\n    y = 2 * x\n    return y\ndouble(21)")
     page = notebook.page
-    page.locator(".jp-DebuggerBugButton").first.click()
+    bug = page.locator(".jp-DebuggerBugButton").first
+    # A click comes to nothing as long as JupyterLab has not found out that the kernel can be debugged.
+    while bug.get_attribute("aria-pressed") != "true":
+        bug.click()
+        page.wait_for_timeout(3000)
     # The first is no line, but what makes the gutter as wide as it has to be.
     page.locator(".cm-breakpoint-gutter .cm-gutterElement").nth(3).click()
     expect(page.locator(".jp-DebuggerBreakpoints")).to_contain_text("Cell [ ]")
