@@ -82,11 +82,18 @@ class Deaths:
         self._carry_out(self._router.worker_lost({"status": "error", **content, **counted}, again=again))
 
     def _publish(self, death: Death, content: dict[str, Any], victims: list[Request]) -> bool:
-        """Publishes the error of all cells among the victims; returns whether there were any."""
+        """Publishes the error of all cells among the victims; returns whether there were any.
+
+        The details come apart from it, and as HTML alone, so that what shows text says nothing twice.
+        """
         facts = {obituary.MIME: obituary.record(death)}
+        html = obituary.details(death)
+        folded = {"data": {"text/html": html}, "metadata": {}, "transient": {}} if html else None
         cells = [request for request in victims if request.type == "execute_request"]
         for cell in cells:
             self._frontends.publish("error", content, cell.message.header_bytes, facts)
+            if folded:
+                self._frontends.publish("display_data", folded, cell.message.header_bytes)
         return bool(cells)
 
     def _tell_rolled(self, death: Death, said: str) -> None:

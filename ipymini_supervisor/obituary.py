@@ -22,6 +22,8 @@ _MEANINGS = {
 }
 #: Lines of native stderr that are repeated in the error.
 _STDERR_LINES = 5
+#: The same where they are folded.
+_FOLDED_LINES = 200
 
 
 class Death(NamedTuple):
@@ -69,6 +71,20 @@ def error(death: Death) -> dict[str, Any]:
         lines += ["Last words on stderr:", *(f"  {line}" for line in last)]
     lines.append(f"Peak memory: {death.peak / 2**20:,.0f} MiB. {outcome(death)}")
     return {"ename": "WorkerDied", "evalue": said, "traceback": lines}
+
+
+def details(death: Death) -> str:
+    """What `error` has left out, folded, as HTML: all last words, the whole dump; "" if there are no more words."""
+    if death.status >= 0 or death.reason:
+        return ""
+    native, dump = _fatal(death)
+    words = _last_lines(native, _FOLDED_LINES)
+    if len(words) <= _STDERR_LINES:
+        return ""
+    from html import escape  # few deaths need it
+
+    text = escape("\n".join([*words, *dump.splitlines()]))
+    return f"<details><summary>All last words on stderr</summary><pre>{text}</pre></details>"
 
 
 def culprit(death: Death, cells: Sequence[int]) -> int:

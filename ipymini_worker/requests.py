@@ -62,7 +62,8 @@ class Requests:
         with self._shell.numbered(kept=cell["store_history"]) as count:
             self._publish_input(cell, count)
             _, failure = self._shell.execute(**cell)
-            return self._execute_reply(message["content"], count, failure)
+            # Consoles number their first prompt by the reply to a silent request: it tells the number of the last cell.
+            return self._execute_reply(message["content"], count if cell["store_history"] else count - 1, failure)
 
     async def execute_inside(self, message: Content) -> Content:
         """Protocol: Execute, beside a cell that awaits.
@@ -74,7 +75,8 @@ class Requests:
         with self._shell.numbered(kept=cell["store_history"]) as count:
             self._publish_input(cell, count)
             _, failure = await self._shell.execute_inside(**cell)
-            return self._execute_reply(message["content"], count, failure)
+            # Consoles number their first prompt by the reply to a silent request: it tells the number of the last cell.
+            return self._execute_reply(message["content"], count if cell["store_history"] else count - 1, failure)
 
     def _cell(self, content: Content, metadata: Content) -> Content:
         """What the shell has to know of a cell."""

@@ -16,12 +16,16 @@ pytest_plugins = ["rows"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--libs", action="store_true", help="collect tests/libs, which needs the extra test-libs")
     parser.addoption("--hub", action="store_true", help="collect tests/hub, which needs the extra test-hub, and node")
+    parser.addoption(
+        "--browser", action="store_true", help="collect tests/browser, which needs the extra test-browser, and chromium"
+    )
+    parser.addoption("--pictures", metavar="FOLDER", help="where tests/browser/test_pictures.py puts those of README")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leaves out the tests whose libraries are not there."""
     folder = collection_path.name
-    if collection_path.parent == Path(__file__).parent and folder in ("libs", "hub"):
+    if collection_path.parent == Path(__file__).parent and folder in ("libs", "hub", "browser"):
         return None if config.getoption(f"--{folder}") else True
     return None
 

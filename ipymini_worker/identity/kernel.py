@@ -161,10 +161,9 @@ class Kernel(Counterpart):
         cell_id: str | None = None,
     ) -> Content:
         """Runs code as a cell of the session; returns the content of the reply (protocol: Execute)."""
-        shell, count = self.shell, self.shell.execution_count
-        _, failure = shell.execute(
-            code, silent=silent, store_history=store_history and not silent, cell_id=cell_id, cell_meta=cell_meta or {}
-        )
+        shell, kept = self.shell, store_history and not silent
+        count = shell.execution_count if kept else shell.execution_count - 1
+        _, failure = shell.execute(code, silent=silent, store_history=kept, cell_id=cell_id, cell_meta=cell_meta or {})
         if failure is not None:
             return {"status": "error", "execution_count": count, **failure._asdict(), "user_expressions": {}}
         expressions = shell.user_expressions(user_expressions or {})

@@ -107,6 +107,16 @@ def test_cell_gets_the_error_and_so_does_everybody_who_watches(house: House) -> 
     assert {key: reply.content[key] for key in error.content} == error.content
 
 
+def test_details_follow_the_error_as_html_alone(house: House) -> None:
+    request = house.asks(started=True)
+    house.deaths.keep(SEGFAULT._replace(stderr="words\n" * 20))
+    house.deaths.tell()
+    error, folded, _idle = house.published()
+    assert (error.type, folded.type) == ("error", "display_data")
+    assert folded.parent["msg_id"] == request.message.header.msg_id
+    assert list(folded.content["data"]) == ["text/html"]
+
+
 def test_death_is_told_once(house: House) -> None:
     house.asks(started=True)
     house.deaths.keep(SEGFAULT)

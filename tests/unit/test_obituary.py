@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ipymini_supervisor.obituary import Death, cause, error, failed_start, outcome, record, sentence
+from ipymini_supervisor.obituary import Death, cause, details, error, failed_start, outcome, record, sentence
 from ipymini_worker.wire import LINK_LOST
 
 FAULT = """Fatal Python error: Segmentation fault
@@ -99,6 +99,21 @@ def test_only_the_last_native_words_are_told() -> None:
 def test_native_words_say_nothing_about_an_end_that_was_no_crash() -> None:
     assert not any("native" in line for line in error(death(3, stderr="native"))["traceback"])
     assert not any("native" in line for line in error(death(-9, reason="was killed", stderr="native"))["traceback"])
+
+
+def test_details_are_what_the_error_has_left_out() -> None:
+    many = "".join(f"line {number} of <b>\n" for number in range(20))
+    told = details(death(fault=FAULT, stderr=many))
+    assert told.startswith("<details><summary>")
+    assert "line 0 of &lt;b&gt;\nline 1" in told
+    assert "interactiveshell" in told
+    assert "line 0 " not in " ".join(error(death(fault=FAULT, stderr=many))["traceback"])
+
+
+def test_there_are_no_details_where_the_error_has_told_all() -> None:
+    assert details(death(fault=FAULT, stderr="native\nlast\n")) == ""
+    many = "line\n" * 20
+    assert details(death(3, stderr=many)) == details(death(-9, reason="was killed", stderr=many)) == ""
 
 
 def test_record_has_the_facts_for_programs() -> None:

@@ -110,6 +110,7 @@ def test_silent_cell_leaves_no_trace(worker: Worker) -> None:
     answer = worker.good("print('shown'); 5", silent=True)
     assert answer.of("execute_input") == answer.of("execute_result") == []
     assert answer.stdout == "shown\n"
+    assert answer.content["execution_count"] == before
     assert worker.good("2").content["execution_count"] == before + 1
     assert worker.good("_").result == "2"
     history = worker.get("history_request", {"hist_access_type": "tail", "n": 4})["history"]
@@ -120,6 +121,7 @@ def test_cell_without_history_is_not_counted(worker: Worker) -> None:
     before = worker.good("1").content["execution_count"]
     answer = worker.good("'unrecorded'", store_history=False)
     assert answer.result == "'unrecorded'"
+    assert answer.content["execution_count"] == before
     assert worker.good("2").content["execution_count"] == before + 1
     history = worker.get("history_request", {"hist_access_type": "tail", "n": 4})["history"]
     assert not [line for _, _, line in history if "unrecorded" in line]
