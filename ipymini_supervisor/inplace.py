@@ -9,29 +9,34 @@ before it, after it, or when all is over. Other sessions may want restarts as we
 from __future__ import annotations
 
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
 #: The number of the inherited descriptor; never handed on to the worker.
 VARIABLE = "IPYMINI_IN_PLACE_FD"
+#: Seconds after a restart in which somebody may still ask about it; after that, whoever asks means the next one.
+LATE = 5.0
 
 
 class Line:
     """Our end."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
         self._end = end
+        self._clock = clock
         self._asking = ""  # the session that wants to be told
         self._waiting: set[str] = set()  # those that want the restart that goes on
         self._done: set[str] = set()  # those that wanted the last one, and have not been told
+        self._until = 0.0  # when nobody asks about it any longer
         end.setblocking(False)
         end.set_inheritable(False)
 
     @classmethod
-    def take(cls, environment: MutableMapping[str, str]) -> Line | None:
+    def take(cls, environment: MutableMapping[str, str], clock: Callable[[], float] = time.monotonic) -> Line | None:
         """The line that the environment tells of, which is taken out of it; None if there is none."""
         text = environment.pop(VARIABLE, "")
         if not (text.isascii() and text.isdigit() and 2 < int(text) < 1 << 20):
@@ -40,7 +45,7 @@ class Line:
 
         try:
             os.fstat(int(text))
-            return cls(socket.socket(fileno=int(text)))
+            return cls(socket.socket(fileno=int(text)), clock)
         except OSError:  # whoever has set it has not handed the descriptor on
             return None
 
@@ -74,12 +79,14 @@ class Line:
             return False
         if asked:
             self._asking = asked.decode("utf-8", "replace").split("\n")[-2:][0]
+            if self._clock() > self._until:
+                self._done.clear()
             self._tell()
         return asked != b""
 
     def done(self) -> None:
         """A restart has been carried out."""
-        self._waiting, self._done = set(), self._waiting
+        self._waiting, self._done, self._until = set(), self._waiting, self._clock() + LATE
         self._tell()
 
     def _tell(self) -> None:

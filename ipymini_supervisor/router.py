@@ -153,7 +153,10 @@ class Router(msgspec.Struct):
     # -- what the worker says
 
     def worker_ready(self) -> list[Action]:
-        """A worker takes requests from now on."""
+        """A worker takes requests from now on, and knows nothing of what the one before had."""
+        for lane in self.lanes:
+            for request in [request for request in lane.active if request.abandoned]:
+                lane.active.remove(request)
         self.ready = True
         return self._advance_all()
 

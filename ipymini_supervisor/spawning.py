@@ -43,7 +43,10 @@ _SENT = 1 << 20
 
 
 class Ends:
-    """Both ends of a new link and of new pipes."""
+    """Both ends of a new link and of new pipes.
+
+    :raises OSError: there can be no more descriptors; none is left open.
+    """
 
     def __init__(self) -> None:
         work, their_work = _socket.socketpair()
@@ -51,7 +54,13 @@ class Ends:
         for end in (work, their_work):
             end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _SENT)
         control, their_control = _socket.socketpair()
-        pipes = [os.pipe() for _ in range(3)]
+        pipes: list[tuple[int, int]] = []
+        try:
+            pipes.extend(os.pipe() for _ in range(3))
+        except OSError:  # no descriptors are left, and these are none that close themselves
+            for fd in (fd for pipe in pipes for fd in pipe):
+                os.close(fd)
+            raise
         #: Our ends of work, control, stdout, stderr and fault pipe.
         self.ours = (work.detach(), control.detach(), pipes[0][0], pipes[1][0], pipes[2][0])
         #: The worker's ends of stdout, stderr, work, control and fault pipe.

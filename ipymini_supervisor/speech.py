@@ -19,7 +19,7 @@ from ipymini_supervisor.session import Message, Part
 from ipymini_supervisor.snapshots import Snapshot, Snapshots
 from ipymini_supervisor.stack import Cells
 from ipymini_supervisor.subshells import Subshells
-from ipymini_supervisor.timers import Timers
+from ipymini_supervisor.timers import Timer, Timers
 from ipymini_supervisor.worker import Worker
 from ipymini_worker.wire import (
     ABORT,
@@ -102,6 +102,7 @@ class Speech:
         self._on_goodbye = on_goodbye
         self._on_exit = on_exit
         self._asking: list[int] = []  # requests that wait for an input_reply, the latest last
+        self._exit: Timer | None = None  # user code has asked the whole kernel to end
 
     def text(self, name: str, data: bytes) -> None:
         """What was written to the real descriptors belongs to the cell that runs, or to the last one that did."""
@@ -190,9 +191,7 @@ class Speech:
         )
         if frame.flags & EXIT:
             log.info("User code asked the kernel to exit.")
-            worker = self.worker
-            # Unless a restart in place has begun another session by then.
-            self._timers.at(self._clock() + EXIT_AFTER, lambda: self._on_exit() if self.worker is worker else None)
+            self._exit = self._timers.at(self._clock() + EXIT_AFTER, self._on_exit)
 
     def _hello(self, content: Part) -> None:
         hello = msgspec.json.decode(content, type=dict[str, Any])
@@ -239,6 +238,12 @@ class Speech:
     def end(self) -> None:
         """The worker is dead: its questions are of no use any longer."""
         self._asking.clear()
+
+    def renew(self) -> None:
+        """A restart in place has begun another session, which has not asked the kernel to end."""
+        if self._exit is not None:
+            self._exit.cancel()
+            self._exit = None
 
 
 def _number(part: Part) -> int:

@@ -280,6 +280,7 @@ class Succession:
     def _part(self) -> None:
         """From now on frontends speak to the next session, and not sooner: they would not know which one they mean."""
         self._parted = True
+        self._speech.renew()
         self._debugger.died()
         self._debugger.announce()
         self._debugger.forget()

@@ -54,7 +54,11 @@ class Tape:
 
     def start(self) -> None:
         """Begins to write."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._closed = True
+            self._refused("there can be no more threads")
 
     @property
     def closed(self) -> bool:

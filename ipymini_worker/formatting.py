@@ -41,7 +41,7 @@ class DisplayFormatter(ipython.DisplayFormatter):  # type: ignore[misc]  # IPyth
         self, obj: Any, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As the base class: MIME bundle and metadata."""
-        if type(obj) not in _PLAIN or include or exclude or not self._only_text(obj):
+        if include or exclude or not _is_plain(obj) or not self._only_text(obj):
             found: tuple[dict[str, Any], dict[str, Any]] = super().format(obj, include, exclude)
             return found
         text = self.formatters[_TEXT](obj)
@@ -64,3 +64,10 @@ class DisplayFormatter(ipython.DisplayFormatter):  # type: ignore[misc]  # IPyth
             if printers and any(cls in printers for cls in classes):
                 return False
         return True
+
+
+def _is_plain(obj: Any) -> bool:
+    try:
+        return type(obj) in _PLAIN
+    except Exception:  # a class of the user's making may have a class that cannot be hashed
+        return False

@@ -202,7 +202,7 @@ def _reserve(size: int) -> memoryview:
         memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError):
         raise WireError(f"there is no memory for a frame of {size} bytes") from None
-    if _HUGE is not None:
+    if _HUGE is not None and size >= _HUGE_PAGE:
         try:
             memory.madvise(_HUGE)  # or filling it is a page fault for each 4 KiB
         except OSError:  # a system that is built without
@@ -210,8 +210,9 @@ def _reserve(size: int) -> memoryview:
     return memoryview(memory)
 
 
-#: Advice that Linux has.
+#: Advice that Linux has, and from how many bytes on it is worth to be given.
 _HUGE: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
+_HUGE_PAGE = 2 << 20
 
 
 class Decoder:

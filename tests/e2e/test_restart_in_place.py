@@ -205,6 +205,15 @@ def test_restart_that_is_over_before_it_is_waited_for(start: Start, monkeypatch:
     assert supervisor(client) == pid
 
 
+def test_exit_and_a_restart_at_once(start: Start) -> None:
+    """What the session before has asked for is no end of the next one."""
+    manager, client = start()
+    client.execute("exit")
+    manager.restart_kernel()
+    client.execute("import time; time.sleep(0.3)")
+    assert client.execute("1").result == "1"
+
+
 def test_cell_that_holds_the_gil(start: Start) -> None:
     manager, client = start()
     pid = supervisor(client)

@@ -19,6 +19,19 @@ class Rich(dict):  # type: ignore[type-arg]
         return "<b>rich</b>"
 
 
+class Unhashable(type):
+    """Of a class that no set takes."""
+
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OfIt(metaclass=Unhashable):
+    """An object of which has a class that no set takes."""
+
+
 class Own(ipython.HTMLFormatter):  # type: ignore[misc]
     """Somebody's own formatter, which has something to say about everything."""
 
@@ -44,6 +57,7 @@ OBJECTS = [
     Rich(a=1),
     object,
     len,
+    OfIt(),
 ]
 
 

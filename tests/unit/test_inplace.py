@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ipymini_supervisor.inplace import VARIABLE, Line
+from fakes import Clock
+from ipymini_supervisor.inplace import LATE, VARIABLE, Line
 
 
 def test_line_is_taken_out_of_the_environment_and_is_not_inherited() -> None:
@@ -27,11 +28,16 @@ def test_line_is_taken_out_of_the_environment_and_is_not_inherited() -> None:
 
 
 @pytest.fixture
-def line() -> Iterator[tuple[Line, socket.socket]]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def line(clock: Clock) -> Iterator[tuple[Line, socket.socket]]:
     """A line, and its other end."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    line = Line.take({VARIABLE: str(theirs.detach())})
+    line = Line.take({VARIABLE: str(theirs.detach())}, clock)
     assert line is not None
     yield line, ours
     line.close()
@@ -73,6 +79,21 @@ def test_nobody_is_told_who_has_not_asked(line: tuple[Line, socket.socket]) -> N
     ours.begin("frontend")  # another one, while the first goes on
     ours.done()
     assert told(theirs) == b"R"
+
+
+def test_restart_that_nobody_asked_about_is_not_the_next_one(line: tuple[Line, socket.socket], clock: Clock) -> None:
+    """A client that shares the manager's session may want one, and the manager another one, later."""
+    ours, theirs = line
+    for _ in range(2):
+        ours.begin("us")
+        ours.done()
+        clock.advance(LATE + 1)
+        theirs.send(b"us\n")
+        assert ours.hear()
+        assert told(theirs) == b""
+        ours.begin("us")
+        ours.done()
+        assert told(theirs) == b"R"
 
 
 def test_other_end_that_is_gone_is_nobodys_error(line: tuple[Line, socket.socket]) -> None:

@@ -39,6 +39,26 @@ def test_what_cannot_be_watched_is_killed_and_leaves_no_descriptor(
     assert forks.status(pid) == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_no_descriptor_is_left_open_where_there_are_too_few_for_a_worker(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """That none is left is looked at after each test."""
+    made, pipe = 0, os.pipe
+
+    def few() -> tuple[int, int]:
+        nonlocal made
+        made += 1
+        if made == number:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return pipe()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", few)
+        with pytest.raises(OSError, match="Too many open files"):
+            Ends()
+
+
 def test_what_has_ended_is_not_resumed(forks: Forks) -> None:
     pid = forks.start(lambda: None)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

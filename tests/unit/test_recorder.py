@@ -49,8 +49,9 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     level = log.level
+    monkeypatch.setattr(module, "PATIENCE", 60.0)  # a disk may be slow, and what is looked at has to be there
     made = House(tmp_path)
     yield made
     for recorder in made.made:
@@ -118,6 +119,20 @@ def test_without_a_path_nothing_is_done(house: House) -> None:
     recorder = Recorder("", 1 << 20, "k", house.clock)
     recorder.request(cell())
     recorder.end()
+    assert list(house.folder.iterdir()) == []
+
+
+def test_where_there_can_be_no_thread_nothing_is_recorded_and_that_is_said(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    recorder = house.recorder()
+    recorder.request(cell())
+    recorder.end()
+    assert "which cannot be used (there can be no more threads); nothing is recorded." in caplog.text
     assert list(house.folder.iterdir()) == []
 
 

@@ -631,6 +631,17 @@ def test_question_that_was_given_up_dies_with_its_worker(several: House) -> None
     assert several.router.lanes.aside.over
 
 
+def test_question_that_was_given_up_is_not_waited_for_in_the_session_after_a_restart(several: House) -> None:
+    """There is nobody who could ever answer it, and every question after it would wait as well."""
+    request = several.accepts("complete_request")
+    several.do(several.router.give_up(request, {"status": "ok"}))
+    several.replies()
+    several.do(several.router.restart())
+    several.do(several.router.worker_ready())
+    following = several.accepts("complete_request")
+    assert several.said[-1] == ("forward", following.id)
+
+
 def test_comm_messages_come_to_a_cell_that_awaits(several: House) -> None:
     first = several.accepts("comm_msg")
     assert several.said[-1] == ("forward", 1)
