@@ -62,8 +62,7 @@ class Requests:
         with self._shell.numbered(kept=cell["store_history"]) as count:
             self._publish_input(cell, count)
             _, failure = self._shell.execute(**cell)
-            # Consoles number their first prompt by the reply to a silent request: it tells the number of the last cell.
-            return self._execute_reply(message["content"], count if cell["store_history"] else count - 1, failure)
+            return self._execute_reply(message["content"], _told(count, cell), failure)
 
     async def execute_inside(self, message: Content) -> Content:
         """Protocol: Execute, beside a cell that awaits.
@@ -75,8 +74,7 @@ class Requests:
         with self._shell.numbered(kept=cell["store_history"]) as count:
             self._publish_input(cell, count)
             _, failure = await self._shell.execute_inside(**cell)
-            # Consoles number their first prompt by the reply to a silent request: it tells the number of the last cell.
-            return self._execute_reply(message["content"], count if cell["store_history"] else count - 1, failure)
+            return self._execute_reply(message["content"], _told(count, cell), failure)
 
     def _cell(self, content: Content, metadata: Content) -> Content:
         """What the shell has to know of a cell."""
@@ -226,3 +224,11 @@ def _code_and_cursor(content: Content) -> tuple[str, int]:
     code = _get(content, "code", str)
     cursor = _get(content, "cursor_pos", int, len(code))
     return code, min(max(0, cursor), len(code))
+
+
+def _told(count: int, cell: Content) -> int:
+    """The number in the reply to a cell.
+
+    Consoles number their first prompt by the reply to a silent request: one that is not kept tells the last cell's.
+    """
+    return count if cell["store_history"] else count - 1
