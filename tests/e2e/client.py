@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 from jupyter_client.session import Session
 from jupyter_kernel_test import msgspec_v5
+
+from .whereabouts import endpoint, whereabouts
 
 Message = dict[str, Any]
 Content = dict[str, Any]
@@ -237,18 +240,31 @@ class Client:
     def wait(self, wanted: Callable[[str, Message], bool], *, since: int = 0, timeout: float = TIMEOUT) -> Message:
         """The first message, from number `since` on, that is wanted, by channel and message."""
         deadline = time.monotonic() + timeout
-        while True:
-            for channel, message in self.messages[since:]:
-                if wanted(channel, message):
-                    return message
-            since = len(self.messages)
-            self.pump(deadline)
+        with self._in_vain(timeout):
+            while True:
+                for channel, message in self.messages[since:]:
+                    if wanted(channel, message):
+                        return message
+                since = len(self.messages)
+                self.pump(deadline)
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = TIMEOUT) -> None:
         """Takes messages until `condition` holds."""
         deadline = time.monotonic() + timeout
-        while not condition():
-            self.pump(deadline)
+        with self._in_vain(timeout):
+            while not condition():
+                self.pump(deadline)
+
+    @contextmanager
+    def _in_vain(self, timeout: float) -> Iterator[None]:
+        """Adds to the message of a wait that ends without what it waited for, where the worker is."""
+        try:
+            yield
+        except TimeoutError as error:
+            if timeout < TIMEOUT or self._lenient:
+                raise
+            where = whereabouts(self._connection)
+            raise TimeoutError(f"{error}\n{where}") from None
 
     def others(self, msg_id: str) -> list[Message]:
         """What was published for a request of somebody else."""
@@ -366,12 +382,6 @@ class Client:
         if not socket.poll(int(TIMEOUT * 1000)):
             raise TimeoutError("no heartbeat")
         return socket.recv()
-
-
-def endpoint(connection: Mapping[str, Any], channel: str) -> str:
-    """The address of a channel in a connection file."""
-    separator = ":" if connection["transport"] == "tcp" else "-"
-    return f"{connection['transport']}://{connection['ip']}{separator}{connection[f'{channel}_port']}"
 
 
 def validate(message: Message) -> None:

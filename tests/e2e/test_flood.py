@@ -10,9 +10,10 @@ import pytest
 import zmq
 from jupyter_client.session import Session
 
-from .client import TIMEOUT, Client, Run, endpoint
+from .client import TIMEOUT, Client, Run
 from .conftest import StartKernel
 from .kernels import Kernel
+from .whereabouts import endpoint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing else tells the most that a process has had")
 

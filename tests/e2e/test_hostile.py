@@ -14,9 +14,10 @@ import psutil
 import pytest
 import zmq
 
-from .client import Client, Run, endpoint
+from .client import Client, Run
 from .conftest import StartKernel
 from .kernels import Kernel
+from .whereabouts import endpoint
 
 #: Messages on each channel.
 MANY = 100_000

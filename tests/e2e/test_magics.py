@@ -142,7 +142,8 @@ INTERRUPTED = {
     "%%bash": "%%bash\necho begun; sleep 1000",
     "%system": "print('begun')\n%system sleep 1000",
     "!cmd": "!echo begun; sleep 1000",
-    "%%capture": f"print('begun')\nget_ipython().run_cell_magic('capture', '', \"{HANG}\")",
+    # What is captured has to begin itself, or an interrupt that comes while IPython begins to capture leaves it so.
+    "%%capture": f"%%capture\nimport os; os.write(1, b'begun'); {HANG}",
     "%run": f"open('s.py', 'w').write(\"print('begun'); {HANG}\")\n%run s.py",
     "%timeit": f"print('begun')\n%timeit {HANG}",
     "%load": f"class Slow(str):\n    def __str__(self): {HANG}\nprint('begun'); get_ipython().set_next_input(str(Slow()))",

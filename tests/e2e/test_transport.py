@@ -14,9 +14,10 @@ import pytest
 import zmq
 from jupyter_client.session import Session
 
-from .client import TIMEOUT, Client, endpoint
+from .client import TIMEOUT, Client
 from .conftest import StartKernel
 from .kernels import Kernel
+from .whereabouts import endpoint
 
 
 def all_of_it(client: Client) -> None:
