@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="less of everything: to see that it works")
     parser.add_argument("--json", type=Path, default=DEFAULT, metavar="FILE", help="default: .venvs/bench.json")
     parser.add_argument("--scale", action="store_true", help="plot how costs grow instead, into share/scale.svg")
+    parser.add_argument("--where", action="store_true", help="where the time of a start and a round trip goes instead")
     parser.add_argument("--snapshots", action="store_true", help="what snapshots cost instead; --help says more there")
     options = parser.parse_args()
     specs, measures = installed(), list(MEASURES)
@@ -39,6 +40,11 @@ def main() -> int:
         from .scale import plot
 
         plot(options.quick)
+        return 0
+    if options.where:
+        from .where import tables
+
+        print(tables(options.quick))
         return 0
     if options.kernels:
         specs = _chosen(parser, options.kernels, specs)

@@ -30,11 +30,17 @@ class Message:
     type: str
     parent: str  #: the id of the request that it belongs to
     content: bytes
+    raw_metadata: bytes
     buffers: Sequence[Any]
 
     def json(self) -> dict[str, Any]:
         """The content."""
         decoded: dict[str, Any] = json.loads(self.content)
+        return decoded
+
+    def metadata(self) -> dict[str, Any]:
+        """The metadata."""
+        decoded: dict[str, Any] = json.loads(self.raw_metadata)
         return decoded
 
 
@@ -170,8 +176,8 @@ class Client:
         if index is None:
             return
         header, parent = json.loads(frames[index + 2].bytes), json.loads(frames[index + 3].bytes) or {}
-        content = frames[index + 5].bytes
-        message = Message(at, header["msg_type"], parent.get("msg_id", ""), content, frames[index + 6 :])
+        metadata, content = frames[index + 4].bytes, frames[index + 5].bytes
+        message = Message(at, header["msg_type"], parent.get("msg_id", ""), content, metadata, frames[index + 6 :])
         run = self.runs.get(message.parent)
         if channel == "iopub":
             self.on_publish(message)
