@@ -170,6 +170,10 @@ class Sockets:
         """Sends a message; False if the socket takes nothing at the moment. Large parts are not copied."""
         socket = self._sockets[channel]
         try:
+            if channel == "hb":
+                # libzmq itself looks once in a millisecond only at what was taken; a frontend that is quick would seem
+                # to have taken nothing by then, and the next heartbeat would be dropped.
+                socket.get(zmq.EVENTS)
             if channel == "iopub" and max(map(len, parts)) >= _COPIED:
                 return self._send_large(socket, parts)
             # Not `send_multipart`, which costs twice as much.

@@ -91,7 +91,9 @@ class Run:
     @property
     def error(self) -> str:
         """The name of the exception, which the reply and the one `error` message agree on."""
-        (content,) = self.contents("error")
+        errors = self.contents("error")
+        assert len(errors) == 1, errors
+        (content,) = errors
         assert self.status == "error"
         for key in ("ename", "evalue", "traceback"):
             assert content[key] == self.reply[key], (content, self.reply)
