@@ -132,10 +132,10 @@ def test_the_state_is_told(client: Client, name: str) -> None:
 
 
 def test_the_states_of_a_quiet_worker(client: Client) -> None:
-    cell = client.start("print('begun')\ndef inner():\n    time.sleep(1000)\ninner()")
+    cell = client.start("def inner():\n    print('begun'); time.sleep(1000)\n\ninner()")
     client.wait_text(cell, "begun")
     state = wait_state(client, "running", stack=True)
-    assert state["stack"] == ["Cell In[2], line 4", "Cell In[2], line 3, in inner"]
+    assert state["stack"] == ["Cell In[2], line 4", "Cell In[2], line 2, in inner"]
     client.interrupt()
     client.finish(cell)
     wait_state(client, "idle")
