@@ -329,6 +329,11 @@ class WorkerShell(Counterpart, MessageParent, Running):
 
     # -- errors
 
+    def init_traceback_handlers(self, custom_exceptions: Any) -> None:
+        """As the base class; frames without a line do not keep a traceback from being made."""
+        super().init_traceback_handlers(custom_exceptions)
+        self.InteractiveTB.get_records = tracebacks.with_lines(self.InteractiveTB.get_records)
+
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         """As the base class; a cell that an interrupt has cancelled is shown as interrupted."""
         caller = sys._getframe(1).f_globals.get("__name__")

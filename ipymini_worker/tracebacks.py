@@ -1,8 +1,12 @@
-"""Tracebacks that are too long to be made: IPython takes a tenth of a millisecond and more for each frame."""
+"""Tracebacks that IPython cannot make: those that are too long, as it takes a tenth of a millisecond and more for each
+frame, and those with a frame that has no line.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 #: Frames that are kept at each end of a traceback; Python's own limit of recursion lets none become longer.
 KEPT = 600
@@ -21,7 +25,7 @@ def shorten(error: BaseException | None) -> None:
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        error.__traceback__ = _shortened(error.__traceback__)
+        error.__traceback__ = _numbered(_shortened(error.__traceback__))
         pending += [error.__cause__, error.__context__]
         if isinstance(error, BaseExceptionGroup):
             pending += error.exceptions
@@ -44,5 +48,44 @@ def _shortened(first: TracebackType | None) -> TracebackType | None:
         kept.append(place)
         place = place.tb_next
     for one in reversed(kept):  # new ones: the old ones may be looked at by user code
-        last = TracebackType(last, one.tb_frame, one.tb_lasti, one.tb_lineno)
+        last = _entry(one, last)
     return last
+
+
+def _numbered(first: TracebackType | None) -> TracebackType | None:
+    """An interrupt may come between two lines, as while a generator begins: then the code's first line has to do."""
+    entries = []
+    place = first
+    while place is not None:
+        entries.append(place)
+        place = place.tb_next
+    if all(_line(entry) is not None for entry in entries):
+        return first
+    last = None
+    for entry in reversed(entries):
+        last = _entry(entry, last)
+    return last
+
+
+def with_lines(get_records: Callable[..., Any]) -> Callable[..., Any]:
+    """IPython's `get_records`, for which a frame without source has the line that it is at, which may be none."""
+
+    def records(*args: Any, **kwargs: Any) -> Any:
+        found = get_records(*args, **kwargs)
+        for record in found:
+            if getattr(record, "lineno", 0) is None:
+                record.lineno = record.code.co_firstlineno
+        return found
+
+    return records
+
+
+def _entry(like: TracebackType, following: TracebackType | None) -> TracebackType:
+    line = _line(like)
+    return TracebackType(
+        following, like.tb_frame, like.tb_lasti, like.tb_frame.f_code.co_firstlineno if line is None else line
+    )
+
+
+def _line(entry: TracebackType) -> int | None:
+    return entry.tb_lineno  # None for an instruction that belongs to no line, whatever its type says

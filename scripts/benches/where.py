@@ -88,9 +88,8 @@ def _round_trip(spec: Spec, times: int) -> Mapping[str, float]:
 
 def _table(title: str, specs: Sequence[Spec], columns: Sequence[Mapping[str, float]]) -> str:
     lines = [f"| {title}, ms | " + " | ".join(spec.name for spec in specs) + " |", "|---|" + "--:|" * len(specs)]
-    for name in columns[0]:
-        lines.append(f"| {name} | " + " | ".join(f"{column[name]:.2f}" for column in columns) + " |")
-    return "\n".join(lines)
+    rows = (f"| {name} | " + " | ".join(f"{column[name]:.2f}" for column in columns) + " |" for name in columns[0])
+    return "\n".join([*lines, *rows])
 
 
 def _milliseconds(seconds: Sequence[float]) -> float:

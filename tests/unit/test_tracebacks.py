@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from types import FunctionType
 
 import pytest
 
@@ -79,3 +80,14 @@ def test_exceptions_that_led_to_it_are_shortened_too() -> None:
     for each in (error, one, other.__cause__, other.__context__):
         assert length(each) == 2 * KEPT
     shorten(None)
+
+
+def test_a_frame_without_a_line_has_the_first_of_its_code() -> None:
+    nowhere = FunctionType(fail.__code__.replace(co_linetable=b""), globals())
+    error = caught(3, nowhere)
+    before = error.__traceback__
+    lines = [entry_line for _, entry_line in traceback.walk_tb(before)]
+    assert lines[-1] is None
+    shorten(error)
+    assert [line for _, line in traceback.walk_tb(error.__traceback__)] == [*lines[:-1], fail.__code__.co_firstlineno]
+    assert [line for _, line in traceback.walk_tb(before)] == lines  # for whoever has it

@@ -213,6 +213,15 @@ def test_interrupts_in_the_midst_of_prints_lose_nothing_and_print_nothing_twice(
         worker.events.clear()
 
 
+def test_an_error_in_code_without_lines_is_shown(worker: Worker) -> None:
+    """As an interrupt that comes between two lines is."""
+    answer = worker.answer(
+        worker.start("def f(): 1/0\nf = type(f)(f.__code__.replace(co_linetable=b''), globals())\nf()")
+    )
+    assert answer.failure[0] == "ZeroDivisionError"
+    assert answer.stdout == ""
+
+
 def test_large_text_arrives_complete(worker: Worker) -> None:
     answer = worker.good("print('x' * 20_000_000 + 'end')")
     assert len(answer.stdout) == 20_000_004
