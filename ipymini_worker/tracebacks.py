@@ -1,5 +1,5 @@
-"""Tracebacks that IPython cannot make: those that are too long, as it takes a tenth of a millisecond and more for each
-frame, and those with a frame that has no line.
+"""Exceptions of which IPython can make no traceback: it takes a tenth of a millisecond and more for each frame, so that
+some are too long, and it wants a line of each frame, which not every frame has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ KEPT = 600
 
 
 def shorten(error: BaseException | None) -> None:
-    """Leaves the frames in the middle out, of an exception and of those that it was raised for.
+    """Leaves the frames in the middle out, of an exception and of those that it was raised for; each frame has a line.
 
     The limit of recursion may have been set to a million, and a million frames take minutes, in which nothing that the
     user does helps.
@@ -88,4 +88,4 @@ def _entry(like: TracebackType, following: TracebackType | None) -> TracebackTyp
 
 
 def _line(entry: TracebackType) -> int | None:
-    return entry.tb_lineno  # None for an instruction that belongs to no line, whatever its type says
+    return entry.tb_lineno  # None where the instruction belongs to no line; to type checkers it is a number

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from .kernels import OURS, OURS_PLAIN, SPECS, Kernel, Spec
 
-#: What the worker imports of IPython before it is ready, and what any kernel of a Python that long has to.
+#: What the worker needs of IPython before it is ready.
 _IPYTHON = "import IPython.core.interactiveshell, IPython.core.shellapp, IPython.core.history, IPython.core.completer"
 _TIMED = f"import time; at = time.perf_counter(); {_IPYTHON}; print(time.perf_counter() - at)"
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import zmq
 from jupyter_client.session import Session
-from jupyter_kernel_test import msgspec_v5
 
+from .schemas import validate
 from .whereabouts import endpoint, whereabouts
 
 Message = dict[str, Any]
@@ -384,19 +384,3 @@ class Client:
         if not socket.poll(int(TIMEOUT * 1000)):
             raise TimeoutError("no heartbeat")
         return socket.recv()
-
-
-def validate(message: Message) -> None:
-    """Holds a message against its schema, where jupyter_kernel_test has one.
-
-    :raises jsonschema.ValidationError: it does not keep to it.
-    """
-    kind, content = message["msg_type"], message["content"]
-    if kind not in msgspec_v5.schema_fragments or content.get("status") == "aborted":
-        return
-    if kind == "is_complete_reply" and content["status"] == "error":
-        return  # for a request that makes no sense
-    if kind == "input_request":
-        assert (type(content["prompt"]), type(content["password"])) == (str, bool)  # the schema has a number there
-    elif content.get("execution_state") != "restarting":  # the schema knows of three states only
-        msgspec_v5.validate_message(message)
