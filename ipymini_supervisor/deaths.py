@@ -24,9 +24,16 @@ class Deaths:
     :param carry_out: carries out what the router decides.
     """
 
-    def __init__(self, router: Router, frontends: Frontends, carry_out: Callable[[Iterable[Action]], None]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        frontends: Frontends,
+        clock: Callable[[], float],
+        carry_out: Callable[[Iterable[Action]], None],
+    ) -> None:
         self._router = router
         self._frontends = frontends
+        self._clock = clock
         self._carry_out = carry_out
         self.last = Death(0)
         self._untold: Death | None = None
@@ -79,7 +86,8 @@ class Deaths:
             self._frontends.text("stderr", f"{content['evalue']} {outcome}\n", parent)
             self._frontends.flush_text()
         counted = {"execution_count": death.cell, **_NOTHING}
-        self._carry_out(self._router.worker_lost({"status": "error", **content, **counted}, again=again))
+        reply = {"status": "error", **content, **counted}
+        self._carry_out(self._router.worker_lost(reply, again=again, now=self._clock()))
 
     def _publish(self, death: Death, content: dict[str, Any], victims: list[Request]) -> bool:
         """Publishes the error of all cells among the victims; returns whether there were any.
@@ -105,7 +113,7 @@ class Deaths:
         error = obituary.error(death)
         self._publish(death, error, self._router.victims()[1:])
         others = {"status": "error", **error, **_NOTHING}
-        self._carry_out(self._router.worker_lost(content, status="ok", others=others))
+        self._carry_out(self._router.worker_lost(content, status="ok", others=others, now=self._clock()))
 
     def refuse(self) -> None:
         """Tells everybody who waits why there is no worker."""

@@ -238,7 +238,13 @@ class Router(msgspec.Struct):
         self.ready = False
 
     def worker_lost(
-        self, content: Content, *, status: str = "error", again: bool = True, others: Content | None = None
+        self,
+        content: Content,
+        now: float = 0.0,
+        *,
+        status: str = "error",
+        again: bool = True,
+        others: Content | None = None,
     ) -> list[Action]:
         """The worker is gone; `content` is the reply for what it was executing, an error unless `status` says "ok".
 
@@ -261,7 +267,7 @@ class Router(msgspec.Struct):
             reply = (
                 Reply(request, content, status) if number == 0 or others is None else Reply(request, others, "error")
             )
-            actions += self._finish(request, reply, abort=reply.status == "error" and request.stop_on_error)
+            actions += self._finish(request, reply, abort=reply.status == "error" and request.stop_on_error, now=now)
         return actions
 
     def refuse(self, content: Content) -> list[Action]:

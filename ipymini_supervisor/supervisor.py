@@ -170,7 +170,7 @@ class Supervisor:
             lambda: self._carry_out(self._interrupt()),
             self._stop,
         )
-        self._deaths = Deaths(self._router, self._frontends, self._carry_out)
+        self._deaths = Deaths(self._router, self._frontends, self._clock, self._carry_out)
         self._succession = Succession(
             self._router,
             self._frontends,

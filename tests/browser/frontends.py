@@ -108,6 +108,14 @@ class Lab(Frontend):
     def __init__(self, folder: Path, chromium: Chromium) -> None:
         exposed = {f"{app}.expose_app_in_browser": True for app in ("LabApp", "JupyterNotebookApp")}
         super().__init__(folder, chromium, "jupyterlab", exposed)
+        self.gate = folder / "gate"
+        os.mkfifo(self.gate)
+        #: Code that waits until it is let go.
+        self.hold = f"open({str(self.gate)!r}).read()"
+
+    def let_go(self) -> None:
+        """Lets what holds go on."""
+        self.gate.write_text("")
 
     def write(self, cells: Sequence[str], kernel: str = "ipymini", name: str = "") -> str:
         """The file's name of a new notebook."""

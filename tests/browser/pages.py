@@ -8,10 +8,12 @@ from playwright.sync_api import Locator, Page, expect
 
 #: The application's own idea of the kernel of the notebook that is to be seen.
 KERNEL = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
-#: Notes what the kernel's status has been, what the indicator has shown of it, and the dialogs that have come up.
+#: Notes what the kernel's status has been, what the indicator has shown of it, what it has been sent, and the dialogs
+#: that have come up.
 WATCH = f"""() => {{
-    const seen = window.seen = {{status: [], indicator: [], dialogs: []}};
+    const seen = window.seen = {{status: [], indicator: [], sent: [], dialogs: []}};
     {KERNEL}.statusChanged.connect((_, status) => seen.status.push(status));
+    {KERNEL}.anyMessage.connect((_, one) => one.direction === 'send' && seen.sent.push(one.msg.header.msg_type));
     const shown = () => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status;
     new MutationObserver(() => {{
         if (shown() && shown() !== seen.indicator.at(-1)) seen.indicator.push(shown());
@@ -43,7 +45,7 @@ class Notebook:
         return str(self.page.evaluate(f"{KERNEL}.status"))
 
     def seen(self, what: str) -> list[str]:
-        """What has been noted: "status", "indicator", or "dialogs"."""
+        """What has been noted: "status", "indicator", "sent", or "dialogs"."""
         found: list[str] = self.page.evaluate(f"window.seen.{what}.map(one => one.textContent ?? one)")
         return found
 
@@ -95,6 +97,12 @@ class Notebook:
         """Chooses something from the menu bar, by the id of its command."""
         self.page.locator(".lm-MenuBar-item", has_text=menu).first.click()
         self.page.locator(f".lm-Menu-item[data-command='{command}']").first.click()
+
+    def wait_arrived(self, cells: int) -> None:
+        """Waits until the kernel has the requests of some cells: what was asked behind them has been answered."""
+        sent = "window.seen.sent.filter(one => one === 'execute_request').length"
+        self.page.wait_for_function(f"{sent} === {cells}")
+        self.ask_kernel("requestKernelInfo()")
 
     def accept(self, said: str) -> None:
         """Says yes to a dialog that says something."""

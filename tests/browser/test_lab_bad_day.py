@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from ipymini_supervisor.ladder import GAP
 
 from .frontends import Lab
+from .pages import Notebook
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -15,10 +16,17 @@ CRASH = "import ctypes\ndef crash():\n    ctypes.string_at(0)\ncrash()"
 DIED = "WorkerDied: The worker died of SIGSEGV (segmentation fault) in cell [2]."
 
 
+def run_all(lab: Lab, notebook: Notebook) -> None:
+    """Runs the four cells, the first of which holds; what comes when a cell has died is not aborted by that."""
+    notebook.menu("Run", "runmenu:run-all")
+    notebook.wait_arrived(4)
+    lab.let_go()
+
+
 def test_crash_in_the_midst_of_run_all(lab: Lab) -> None:
     """The cell says what happened, those behind it are not run, and nothing says that a kernel has died: none has."""
-    notebook = lab.open("kept = 41", CRASH, "'never'", "kept + 1")
-    notebook.menu("Run", "runmenu:run-all")
+    notebook = lab.open(f"kept = 41; {lab.hold};", CRASH, "'never'", "kept + 1")
+    run_all(lab, notebook)
     expect(notebook.outputs(1)).to_contain_text(DIED)
     notebook.wait_status("idle")
     error = notebook.outputs(1).inner_text()
@@ -33,8 +41,8 @@ def test_crash_in_the_midst_of_run_all(lab: Lab) -> None:
 
 def test_crash_without_a_snapshot(lab: Lab) -> None:
     """The dialog that Jupyter shows when a kernel has died; the error, which ipykernel's users do not get, stays."""
-    notebook = lab.open("kept = 41", CRASH, "'never'", "kept + 1", kernel="no-snapshots")
-    notebook.menu("Run", "runmenu:run-all")
+    notebook = lab.open(f"kept = 41; {lab.hold};", CRASH, "'never'", "kept + 1", kernel="no-snapshots")
+    run_all(lab, notebook)
     notebook.accept("appears to have died. It will restart automatically.")
     notebook.wait_status("idle")
     expect(notebook.outputs(1)).to_contain_text(DIED)

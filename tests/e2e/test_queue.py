@@ -78,11 +78,15 @@ def test_cells_of_two_clients_share_the_queue(client: Client, connect: object) -
     assert other.finish(theirs).text() == "theirs\n"
 
 
-def test_what_comes_soon_after_an_error_is_aborted_if_that_is_wanted(start_kernel: StartKernel) -> None:
+@pytest.mark.parametrize("snapshots", ["on", "off"])
+@pytest.mark.parametrize(("code", "error"), [("1 / 0", "ZeroDivisionError"), ("import os; os.abort()", "WorkerDied")])
+def test_what_comes_soon_after_an_error_is_aborted_if_that_is_wanted(
+    start_kernel: StartKernel, code: str, error: str, snapshots: str
+) -> None:
     """With `IPYMINI_STOP_ON_ERROR_TIMEOUT`; questions are answered."""
-    client = start_kernel(env={"IPYMINI_STOP_ON_ERROR_TIMEOUT": "1000"}).connect()
+    client = start_kernel(env={"IPYMINI_STOP_ON_ERROR_TIMEOUT": "1000", "IPYMINI_SNAPSHOTS": snapshots}).connect()
     assert client.execute("1").status == "ok"
-    assert client.execute("1 / 0").error == "ZeroDivisionError"
+    assert client.execute(code).error == error
     assert client.execute("2").reply == {"status": "aborted"}
     assert client.ask("is_complete_request", {"code": "1"}).reply["status"] == "complete"
     other = client.execute("3", subshell=client.new_subshell())

@@ -34,7 +34,7 @@ class House:
         self.router = Router(ready=True)
         self.replies: list[Reply] = []
         self.forwarded: list[int] = []
-        self.deaths = Deaths(self.router, self.frontends, self._carry_out)
+        self.deaths = Deaths(self.router, self.frontends, Clock(), self._carry_out)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
         for action in actions:

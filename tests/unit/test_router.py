@@ -723,3 +723,13 @@ def test_executes_that_come_soon_after_an_error_are_aborted_if_that_is_wanted(ho
     assert ("forward", question.id) in house.do(house.router.accept(question, 11.9))
     house.replies(question)
     assert ("forward", later.id) in house.do(house.router.accept(later, 12.0))
+
+
+def test_executes_that_come_soon_after_a_death_are_aborted_if_that_is_wanted(running: House) -> None:
+    running.router.patience = 2.0
+    running.router.worker_started(1, 1)
+    running.do(running.router.worker_lost({"status": "error"}, 10.0))
+    running.do(running.router.worker_ready())
+    soon, later = running.asks(), running.asks()
+    assert ("aborted", soon.id) in running.do(running.router.accept(soon, 11.9))
+    assert ("forward", later.id) in running.do(running.router.accept(later, 12.0))
