@@ -164,16 +164,14 @@ def test_debugger(lab: Lab) -> None:
 
 def test_reload_while_a_cell_runs(lab: Lab) -> None:
     """The page finds its kernel again, and it busy. What the cell prints meanwhile JupyterLab does not show to a new page."""
-    notebook = lab.open(
-        "import os, time\nprint('begun')\nwhile not os.path.exists('go'): time.sleep(0.01)\nmade = 6 * 7", "made"
-    )
+    notebook = lab.open(f"print('begun')\n{lab.hold}\nmade = 6 * 7", "made")
     (kernel,) = lab.rest("GET", "kernels")
     notebook.start(0)
     expect(notebook.outputs(0)).to_contain_text("begun")
     notebook.page.reload()
     notebook.attach()
     notebook.wait_status("busy")
-    (lab.folder / "go").touch()
+    lab.let_go()
     notebook.wait_status("idle")
     expect(notebook.run(1)).to_contain_text("42")
     assert [found["id"] for found in lab.rest("GET", "kernels")] == [kernel["id"]]
