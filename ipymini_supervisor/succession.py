@@ -20,7 +20,7 @@ from ipymini_supervisor.router import Action, Router
 from ipymini_supervisor.snapshots import Snapshot, Snapshots
 from ipymini_supervisor.speech import Speech
 from ipymini_supervisor.subshells import Subshells
-from ipymini_supervisor.timers import Timer, Timers
+from ipymini_supervisor.timers import Timers
 from ipymini_supervisor.worker import Worker
 from ipymini_worker.wire import CALM, Kind
 
@@ -84,7 +84,6 @@ class Succession:
         self._rolling = False  # the user has asked for an earlier state
         self._copies: set[int] = set()  # snapshots that there were when the restart began
         self._parted = False  # the session is over, and only the worker's process is left of it
-        self._late: Timer | None = None  # kills a snapshot that does not come back
         self._begun = -1  # requests that had been begun when the worker died the last time
         self._by_itself = 0  # deaths in a row without a request in between
 
@@ -115,7 +114,6 @@ class Succession:
         """The worker's process has ended."""
         worker = self.worker
         assert worker is not None
-        self._in_time()
         death = worker.bury()
         active = self._router.victim  # only now: a reply may have been among the last words
         cells = [request.cell for request in self._router.victims() if request.type == EXECUTE]
@@ -178,13 +176,7 @@ class Succession:
         worker = self.worker
         assert worker is not None
         worker.send(Kind.RESUME, 0, (b"%d" % cell, content), CALM if self._by_itself else 0)
-        late = "was killed, because it did not come back from its snapshot"
-        self._late = self._timers.at(self._clock() + RESUME_WITHIN, lambda: worker.condemn(late))
-
-    def _in_time(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        worker.expect(RESUME_WITHIN, "was killed, because it did not come back from its snapshot")
 
     def rollback(self) -> None:
         """The user wants to go back to the state before the last cell."""
@@ -201,7 +193,8 @@ class Succession:
 
         :param lost: what has not survived its way from a snapshot, in sentences.
         """
-        self._in_time()
+        if self.worker is not None:
+            self.worker.come()
         self._subshells.tell_all()
         deed = self._lifecycle.on(Event.HELLO)
         if deed is Deed.RESTORED:

@@ -73,6 +73,8 @@ class Worker:
         self._stderr = b""
         self._fault = b""
         self._reading = True
+        self._listened = self._born  # since when it has been listened to, while it is
+        self._expected: Timer | None = None
         self._dumps: list[Callable[[str], None]] = []
         self._dump_timer: Timer | None = None
         self._dump_late = False
@@ -100,6 +102,7 @@ class Worker:
     def reading(self, value: bool) -> None:
         if value is not self._reading:
             self._reading = value
+            self._listened = self._clock()
             self._watch()
 
     def _watch(self) -> None:
@@ -248,6 +251,30 @@ class Worker:
             log.info("The worker %s.", reason)
         self._process.signal(signal.SIGKILL)
 
+    def expect(self, seconds: float, reason: str) -> None:
+        """Condemns the worker for `reason` when it has been listened to for `seconds` and has not come.
+
+        What it says while it is not listened to, because a frontend reads slowly, may have been said long ago.
+        """
+
+        def judge() -> None:
+            if self._reading and self._clock() - self._listened >= seconds:
+                self.condemn(reason)
+            else:
+                again()
+
+        def again() -> None:
+            since = self._listened if self._reading else self._clock()
+            self._expected = self._timers.at(since + seconds, judge)
+
+        again()
+
+    def come(self) -> None:
+        """It is not expected any longer."""
+        if self._expected is not None:
+            self._expected.cancel()
+            self._expected = None
+
     def explain(self, reason: str) -> None:
         """Says beforehand what the worker will have died of, if it does not end by itself."""
         self._reason = reason
@@ -323,7 +350,7 @@ class Worker:
             self._sockets.ignore(fd)
         status, peak = process.reap()
         process.close()
-        for timer in (self._dump_timer, self._closed_timer, self._gather_timer):
+        for timer in (self._dump_timer, self._closed_timer, self._gather_timer, self._expected):
             if timer is not None:  # until its time it would keep the worker, and half a megabyte of buffers
                 timer.cancel()
         fault = self._fault

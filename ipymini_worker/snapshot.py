@@ -26,13 +26,12 @@ import struct
 import sys
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from ipymini_worker import survival
+from ipymini_worker import connections, survival
 from ipymini_worker.link import Link, LinkClosed, private_fd
 from ipymini_worker.loop import Loop
 from ipymini_worker.wire import DISCARD, PRISTINE, Kind
@@ -45,6 +44,8 @@ CHEAP = 0.02
 SHARE = 0.05
 #: Seconds after which a fork is given up, because a handler of some library does not return.
 _PATIENCE = 5.0
+#: Seconds that a copy has to give up what only one process can have, before the worker goes on.
+_SETTLES = 1.0
 _PID = struct.Struct("q")
 
 
@@ -105,6 +106,7 @@ class Snapshots:
         self._costs: deque[float] = deque(maxlen=3)
         self._taken = 0.0  # when the last one was taken, on the monotonic clock
         self._pid: mmap.mmap | None = None
+        self._cut: tuple[int, ...] = ()  # in a copy: a pipe that it closes when it has cut its connections
         if sys.platform != "linux":
             self.broken = "Snapshots need Linux."
         elif not getattr(sys, "_is_gil_enabled", lambda: True)():
@@ -227,7 +229,8 @@ class Snapshots:
             if self._pid is None:
                 self._pid = mmap.mmap(-1, mmap.PAGESIZE)
             lost = survival.Lost.now(self._loop.current)
-            peers = survival.connected()
+            peers = connections.connected()
+            exclusive = connections.exclusive()
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
             self.why_not = f"The system refuses a copy ({error.strerror})."
@@ -235,8 +238,8 @@ class Snapshots:
         random = _random_state()
         try:
             self.forking = True
-            with _no_sigchld(), _no_warnings():
-                copy = self._fork()
+            with survival.no_sigchld(), survival.no_warnings():
+                copy = self._fork(exclusive)
             self.forking = False
             if copy:
                 ours.close()
@@ -260,8 +263,11 @@ class Snapshots:
             self.stale, self.cell = False, cell
         return False
 
-    def _fork(self) -> bool:
-        """Forks twice; True in the copy. Sets `pid`, to 0 if there is no copy."""
+    def _fork(self, exclusive: bool) -> bool:
+        """Forks twice; True in the copy. Sets `pid`, to 0 if there is no copy.
+
+        :param exclusive: the worker is to go on only when the copy has cut off what it has.
+        """
         assert self._pid is not None
         _PID.pack_into(self._pid, 0, 0)
         # `os.fork`, and nothing between it and the care that Python takes: a thread that waits for the interpreter's
@@ -274,17 +280,24 @@ class Snapshots:
         if between == 0:
             try:
                 os.setpgid(0, 0)  # before there is a copy: the worker's group may be killed at any time
+                cut = os.pipe() if exclusive else ()
                 copy = os.fork()
             except BaseException:  # whatever it is, there is no copy, and only one worker
                 os._exit(1)
             if copy == 0:
+                self._cut = cut
                 return True
             _PID.pack_into(self._pid, 0, copy)
-            os._exit(0)
+            try:
+                if cut:
+                    os.close(cut[1])
+                    connections.wait_readable(cut[0], _SETTLES)
+            finally:
+                os._exit(0)
         try:
             fd = os.pidfd_open(between)
             try:
-                if not survival.wait_readable(fd, _PATIENCE):
+                if not connections.wait_readable(fd, _PATIENCE):
                     os.kill(between, signal.SIGKILL)
                     self.broken = "A copy took too long to be made; a library keeps it from coming up."
             finally:
@@ -312,7 +325,10 @@ class Snapshots:
             for fd in (1, 2):
                 os.dup2(null, fd)
             os.close(null)
-            cut = survival.cut_connections({own.fileno(), *survival.loop_descriptors(self._loop.current)}, peers)
+            keep = {own.fileno(), *self._cut, *connections.loop_descriptors(self._loop.current)}
+            cut = connections.cut_connections(keep, peers)
+            for fd in self._cut:
+                os.close(fd)
             data, files, _, _ = socket.recv_fds(own, 1, len(Files._fields))
             if not data or len(files) != len(Files._fields):
                 os._exit(0)
@@ -328,37 +344,6 @@ class Snapshots:
             self.stale = True
         except BaseException:
             os._exit(1)  # whatever it was, the supervisor sees that there is no copy any longer
-
-
-@contextmanager
-def _no_warnings() -> Any:
-    """Python warns of a fork beside threads, which is no concern of user code: neither as a line nor as an error."""
-    # Not `catch_warnings`, which makes Python forget which warnings it has shown already.
-    filters = warnings.filters
-    warnings.filters = [("ignore", None, Warning, None, 0)]
-    try:
-        yield
-    finally:
-        warnings.filters = filters
-
-
-@contextmanager
-def _no_sigchld() -> Any:
-    """Keeps the end of a child of ours from a SIGCHLD handler of the user's."""
-    handler = signal.getsignal(signal.SIGCHLD)
-    if not callable(handler):
-        yield
-        return
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
-        try:
-            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                signal.raise_signal(signal.SIGCHLD)  # one of the user's own may have ended meanwhile
-        except ChildProcessError:
-            pass
 
 
 def _random_state() -> Any:

@@ -1,21 +1,22 @@
-"""What a fork carries over and what it does not: reasons against one, and the repair of a copy that goes on.
+"""What a fork carries over and what it does not: reasons against one, and the repair of a copy that goes on. What is
+open is the concern of `connections`.
 
 Linux only. Everything here works on what other libraries have loaded and imports none of them.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import select
 import selectors
 import signal
 import socket
-import stat
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ipymini_worker.connections import descriptors
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,24 +53,11 @@ _POOLS = (
     ("jaxlib", "xla"),
     ("tensorflow", "tf_"),
 )
-_TERMINALS = ("/dev/ptmx", "/dev/pts/")
-_CONNECTIONS = ("pipe:", "socket:", *_TERMINALS)
 #: Modules of Qt's bindings that know whether there is an application, and those of other toolkits.
 _QT = ("PySide6.QtCore", "PyQt6.QtCore", "PySide2.QtCore", "PyQt5.QtCore")
 _TOOLKITS = frozenset({*_QT, "_tkinter", "gi", "wx", "pyglet", "OpenGL"})
 #: The GNU OpenMP runtime waits in a copy for the threads of the original; others start new ones.
 _OPENMP = "libgomp"
-
-
-def descriptors() -> Iterator[tuple[int, str]]:
-    """The open descriptors of this process with what they refer to, but for the three standard ones."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            fd = int(name)
-            if fd > 2:
-                yield fd, os.readlink(f"/proc/self/fd/{name}")
-        except OSError:  # the one that listdir itself used
-            continue
 
 
 def obstacle() -> str:
@@ -214,129 +202,6 @@ def pending(loop: Any) -> bool:
 # -- in the copy
 
 
-class Server(NamedTuple):
-    """A bound socket that others come to: it can be made again when the original is gone."""
-
-    fd: int
-    family: int
-    kind: int
-    address: Any
-    blocking: bool
-
-    @classmethod
-    def of(cls, fd: int) -> Server | None:
-        """What is needed to make `fd` again; None if that cannot be done."""
-        with socket.socket(fileno=os.dup(fd)) as sock:
-            if sock.family not in (socket.AF_INET, socket.AF_INET6):
-                return None
-            listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listens or (sock.type == socket.SOCK_DGRAM and sock.getsockname()[1]):
-                return cls(fd, sock.family, sock.type, sock.getsockname(), os.get_blocking(fd))
-        return None
-
-    def open(self) -> bool:
-        """Binds it again, in the place of whatever `fd` is by now; returns whether that worked."""
-        try:
-            with socket.socket(self.family, self.kind) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(self.address)
-                if self.kind == socket.SOCK_STREAM:
-                    sock.listen()
-                sock.setblocking(self.blocking)
-                _replace(self.fd, os.dup(sock.fileno()))
-        except OSError:
-            return False
-        return True
-
-
-class Cut(NamedTuple):
-    """What was cut off."""
-
-    connections: int  #: pipes, sockets and terminals whose other ends were still there
-    servers: list[Server]
-
-
-def connected() -> frozenset[int]:
-    """The pipes, sockets and terminals of this process whose other ends are there."""
-    found = {fd for fd, target in descriptors() if target.startswith(_CONNECTIONS)}
-    poll = select.poll()
-    for fd in found:
-        poll.register(fd, 0)
-    return frozenset(found - {fd for fd, events in poll.poll(0) if events})  # gone, failed, or closed meanwhile
-
-
-def cut_connections(keep: set[int], peers: frozenset[int] | None = None) -> Cut:
-    """Gives up the copy's ends of pipes, sockets and terminals, as if the other side had gone.
-
-    Otherwise the copy would keep them open after the original has closed them, and whoever reads at the other end
-    would wait for ever. The numbers stay taken, so that objects that refer to them find a plain end of file. Files are
-    opened anew, with a position of their own and without the locks (`man flock`) that the copy would keep.
-
-    :param keep: those that are to stay.
-    :param peers: those whose other ends were there, at the moment of the fork: a worker that has died since has taken
-        them with it. Without it, those whose other ends are there now.
-    """
-    if peers is None:
-        peers = connected()
-    count = 0
-    servers = []
-    for fd, target in list(descriptors()):
-        if fd in keep:
-            continue
-        try:
-            mode = os.fstat(fd).st_mode
-            alive = fd in peers
-            if stat.S_ISSOCK(mode):
-                server = Server.of(fd)
-                if server is not None:
-                    servers.append(server)
-                alive = alive and server is None
-                _replace(fd, _nobody(fd))
-            elif stat.S_ISFIFO(mode):
-                reading = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
-                r, w = os.pipe()
-                os.close(w if reading else r)
-                _replace(fd, r if reading else w)
-            elif stat.S_ISCHR(mode) and target.startswith(_TERMINALS):
-                _replace(fd, os.open(os.devnull, os.O_RDWR))
-            else:
-                if stat.S_ISREG(mode):
-                    _reopen(fd)
-                continue
-            count += alive
-        except OSError:  # closed meanwhile, or no descriptors are left
-            continue
-    return Cut(count, servers)
-
-
-def _nobody(fd: int) -> int:
-    """A socket in the place of `fd` with nobody at the other end."""
-    with socket.socket(fileno=os.dup(fd)) as old:
-        if old.type == socket.SOCK_DGRAM or old.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            # Never ready, or a loop that serves it would have no rest.
-            family = socket.AF_UNIX if old.family == socket.AF_UNIX else socket.AF_INET
-            return socket.socket(family, socket.SOCK_DGRAM).detach()
-    here, there = socket.socketpair()
-    there.close()
-    return here.detach()
-
-
-def _reopen(fd: int) -> None:
-    """The same file at the same place, but not the same open file."""
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    kept = flags & (os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_SYNC | os.O_CLOEXEC)
-    anew = os.open(f"/proc/self/fd/{fd}", kept)
-    os.lseek(anew, os.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
-    _replace(fd, anew)
-
-
-def _replace(fd: int, by: int) -> None:
-    try:
-        os.dup2(by, fd, inheritable=os.get_inheritable(fd))
-    finally:
-        os.close(by)
-
-
 def repair(loop: asyncio.AbstractEventLoop | None) -> None:
     """Makes libraries forget what belongs to the original process."""
     _repair_imports()
@@ -390,21 +255,35 @@ def _repair_loop(loop: Any) -> None:
         signal.set_wakeup_fd(loop._csock.fileno())
 
 
-def loop_descriptors(loop: Any) -> set[int]:
-    """The descriptors that an asyncio loop uses for itself."""
-    found = set()
-    for name in ("_ssock", "_csock", "_selector"):
-        part = getattr(loop, name, None)
+# -- around the fork
+
+
+@contextmanager
+def no_warnings() -> Any:
+    """Python warns of a fork beside threads, which is no concern of user code: neither as a line nor as an error."""
+    # Not `catch_warnings`, which makes Python forget which warnings it has shown already.
+    filters = warnings.filters
+    warnings.filters = [("ignore", None, Warning, None, 0)]
+    try:
+        yield
+    finally:
+        warnings.filters = filters
+
+
+@contextmanager
+def no_sigchld() -> Any:
+    """Keeps the end of a child of ours from a SIGCHLD handler of the user's."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    if not callable(handler):
+        yield
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
         try:
-            if part is not None:
-                found.add(part.fileno())
-        except (AttributeError, ValueError, OSError):
-            continue
-    return found - {-1}
-
-
-def wait_readable(fd: int, seconds: float) -> bool:
-    """Whether `fd` becomes readable within `seconds`."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
+            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                signal.raise_signal(signal.SIGCHLD)  # one of the user's own may have ended meanwhile
+        except ChildProcessError:
+            pass

@@ -211,6 +211,21 @@ def test_a_port_is_free_again(client: Client, family: str) -> None:
         run(client, f"server = socket.socket(socket.{family}); server.bind(name); server.listen()")
 
 
+@pytest.mark.parametrize(
+    ("code", "again"),
+    [
+        ("f = socket.create_server(('127.0.0.1', 0)); name = f.getsockname()", "f = socket.socket(); f.bind(name)"),
+        *[("f = open('lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)",) * 2],
+    ],
+    ids=["address", "lock"],
+)
+def test_what_only_one_can_have_is_free_however_slowly_a_copy_comes_up(client: Client, code: str, again: str) -> None:
+    """The worker does not go on before the copy has given it up."""
+    run(client, f"import fcntl, time; os.register_at_fork(after_in_child=lambda: time.sleep(0.3))\n{code}")
+    run(client, "f.close()")
+    run(client, again)
+
+
 def test_a_file_lock_is_free_again(client: Client) -> None:
     """Without an unlock: the lock belongs to what a fork shares, and goes with the last of those who have it."""
     run(client, "import fcntl\nf = open('lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX)")

@@ -95,7 +95,7 @@ class House:
     def _never(self, *anything: object) -> None:
         raise AssertionError("this is no copy")
 
-    def _fork(self) -> bool:
+    def _fork(self, exclusive: bool) -> bool:
         self.forks += 1
         self.clock.advance(self.takes + self.waits)
         self.spent += self.takes

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from forks import Forks, readable
-from ipymini_worker import survival
-from ipymini_worker.survival import Lost, connected, cut_connections, loop_descriptors, obstacle, pending, repair
+from ipymini_worker import connections, survival
+from ipymini_worker.connections import connected, cut_connections, exclusive, loop_descriptors
+from ipymini_worker.survival import Lost, obstacle, pending, repair
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="snapshots need Linux")
 OPENMP = "The GNU OpenMP runtime has threads that a copy would wait for in vain."
@@ -577,6 +578,32 @@ def test_loop_that_is_none_or_closed_or_strange_is_left_alone() -> None:
     strange = SimpleNamespace(is_closed=lambda: False, _selector=object())
     repair(strange)  # type: ignore[arg-type]
     assert not isinstance(strange._selector, selectors.BaseSelector)
+
+
+def test_what_only_one_process_can_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened: dict[int, str] = {}
+    monkeypatch.setattr(connections, "descriptors", opened.items)
+    with (
+        socket.socket() as tcp,
+        socket.socket(socket.AF_UNIX) as unix,
+        socket.socketpair()[0] as pair,
+        open(tmp_path / "locked", "w") as locked,
+        open(tmp_path / "process", "w") as process,
+    ):
+        for fd in (file.fileno() for file in (tcp, unix, pair, locked, process)):
+            opened[fd] = os.readlink(f"/proc/self/fd/{fd}")
+        fcntl.lockf(process, fcntl.LOCK_EX)  # which a fork does not share
+        assert not exclusive()
+        fcntl.flock(locked, fcntl.LOCK_SH)
+        assert exclusive()
+        fcntl.flock(locked, fcntl.LOCK_UN)
+        assert not exclusive()
+        unix.bind("\0" + str(tmp_path))
+        assert exclusive()
+        del opened[unix.fileno()]
+        tcp.bind(("127.0.0.1", 0))
+        assert exclusive()
+    assert not exclusive()  # they have been closed meanwhile
 
 
 def test_multiprocessing_forgets_the_processes_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:

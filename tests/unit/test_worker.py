@@ -414,6 +414,36 @@ def test_everybody_who_asked_is_told_when_the_worker_dies(house: House) -> None:
 # -- dumps
 
 
+def test_worker_that_does_not_come_is_condemned(house: House) -> None:
+    house.worker.expect(10.0, "was late")
+    house.waits(9.9)
+    assert not house.killed
+    house.waits(0.2)
+    assert house.killed
+
+
+def test_worker_that_comes_is_not_condemned(house: House) -> None:
+    house.worker.expect(10.0, "was late")
+    house.waits(9.9)
+    house.worker.come()
+    house.waits(100.0)
+    assert not house.killed
+
+
+def test_worker_is_not_late_as_long_as_it_is_not_listened_to(house: House) -> None:
+    """What keeps us from it is a frontend that reads slowly; it may have said long ago that it is there."""
+    house.worker.expect(10.0, "was late")
+    house.waits(5.0)
+    house.worker.reading = False
+    house.waits(100.0)
+    house.waits(9.0)
+    house.worker.reading = True
+    house.waits(9.9)
+    assert not house.killed
+    house.waits(0.2)
+    assert house.killed
+
+
 def test_dump_is_told_when_nothing_more_comes(house: House) -> None:
     dumps: list[str] = []
     house.worker.dump(dumps.append)
