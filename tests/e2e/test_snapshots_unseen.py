@@ -222,8 +222,7 @@ def test_a_port_is_free_again(client: Client, family: str) -> None:
 def test_what_only_one_can_have_is_free_however_slowly_a_copy_comes_up(client: Client, code: str, again: str) -> None:
     """The worker does not go on before the copy has given it up."""
     run(client, f"import fcntl, time; os.register_at_fork(after_in_child=lambda: time.sleep(0.3))\n{code}")
-    run(client, "f.close()")
-    run(client, again)
+    run(client, f"f.close()\n{again}")
 
 
 def test_a_file_lock_is_free_again(client: Client) -> None:
