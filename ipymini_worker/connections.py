@@ -91,12 +91,22 @@ def exclusive() -> bool:
 
 
 def _is_bound(fd: int) -> bool:
+    """To an address at which it waits for others; one that is connected has some address, too, but nobody wants it."""
     try:
         with socket.socket(fileno=os.dup(fd)) as sock:
             name = sock.getsockname()
+            bound = bool(name[1] if isinstance(name, tuple) else name)
+            return bound and not _is_connected(sock)
     except OSError:  # closed meanwhile
         return False
-    return bool(name[1] if isinstance(name, tuple) else name)
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _is_locked(fd: int) -> bool:

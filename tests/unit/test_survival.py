@@ -606,6 +606,18 @@ def test_what_only_one_process_can_have(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not exclusive()  # they have been closed meanwhile
 
 
+def test_who_is_connected_has_nothing_that_others_want(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: dict[int, str] = {}
+    monkeypatch.setattr(connections, "descriptors", opened.items)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as here:
+        there, _ = server.accept()
+        with there:
+            opened.update({here.fileno(): "socket:[1]", there.fileno(): "socket:[2]"})
+            assert not exclusive()
+            opened[server.fileno()] = "socket:[3]"
+            assert exclusive()
+
+
 def test_multiprocessing_forgets_the_processes_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
     process = SimpleNamespace(_children={1, 2})
     tracker = SimpleNamespace(_fd=5, _pid=6)
