@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import msgspec
 
@@ -31,6 +31,11 @@ PONG_WITHIN, PONG_AT_LAST = 0.05, 0.2
 #: Reads of the link after which what was said before something was written to a pipe has been taken: it holds no more
 #: than a megabyte or two; but one read ends where a descriptor has come along.
 _CAUGHT_UP = 32
+#: Reads of the link of a worker that has ended, which are more than a socket holds.
+_LAST_WORDS = 1000
+#: What is heard of those of a worker that was killed: what it has done does not count any longer, but it was seen to
+#: print, or would have been by a frontend that reads faster.
+_OUTPUT = frozenset({Kind.STREAM, Kind.PUBLISH})
 #: Text that comes in so many reads, each within so many seconds of the one before and of less than so many bytes, may
 #: gather for as long before the next read: else each line would cost both processes a pass of the loop. What follows it
 #: waits no longer than that.
@@ -70,6 +75,7 @@ class Worker:
         self._born = clock()
         self._oom_kills = cgroup.oom_kills()
         self._reason = ""
+        self._heard: Container[Kind] = Kind
         self._stderr = b""
         self._fault = b""
         self._reading = True
@@ -147,7 +153,7 @@ class Worker:
             for frame in frames:
                 if frame.kind is Kind.PONG:
                     self._pong(frame.request, True)
-                else:
+                elif frame.kind in self._heard:
                     self._on_frame(frame)
             if frames and link is self._process.work:
                 self._gather(frames)
@@ -343,8 +349,11 @@ class Worker:
         """Takes everything that is left of a process that has ended, and its exit status."""
         process = self._process
         self._reading = True
-        while not process.work.ended and not self._reason and self._read_link(process.work):
-            pass
+        if self._reason:
+            self._heard = _OUTPUT
+        for _ in range(_LAST_WORDS):  # it may have children that still write
+            if process.work.ended or not self._read_link(process.work):
+                break
         self.read_pipes()
         for fd in process.descriptors:
             self._sockets.ignore(fd)

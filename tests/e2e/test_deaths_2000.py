@@ -20,8 +20,9 @@ SEED = 20240229
 FAULTS_IN_ALL = 2000
 #: After so many, everything that is made once has been made.
 WARM = 100
-#: Bytes that the supervisor may have grown by, for the allocator's sake.
-GROWTH = 6 << 20
+#: Bytes by which the least that the supervisor had in the last quarter may be above the most that it had in the first:
+#: how much it has at a moment depends on how fast its client was.
+GROWTH = 3 << 20
 
 #: What the faults below need, of what `IMPORTS` has.
 PREPARE = """
@@ -155,7 +156,8 @@ def test_2000_faults_in_a_row(start_kernel: StartKernel) -> None:
     client.execute("print('x' * 1_000_000)")  # the first large message makes a thread of pyzmq's
     outcomes: Counter[str] = Counter()
     asked: list[Run] = []
-    before = None
+    before, last = None, ""
+    memory: list[int] = []
     begun = time.perf_counter()
     for number in range(1, FAULTS_IN_ALL + 1):
         name, place = dice.choice(DEADLY), dice.choice(list(PLACES))
@@ -168,14 +170,17 @@ def test_2000_faults_in_a_row(start_kernel: StartKernel) -> None:
         outcomes[outcome(cell)] += 1
         if cell.status == "error" and not any(r.request["msg_type"] == "interrupt_request" for r in runs):
             reply = cell.reply
-            assert reply["ename"] == "WorkerDied", (number, name, place, reply)
+            assert reply["ename"] == "WorkerDied", f"{number}: {name}, {place}; {last}\n{cell.traceback}"
             assert FAULTS[name].tells(reply["evalue"], reply["execution_count"]), (number, name, place, reply)
             assert cell.text().startswith("before\n"), (number, name, place)
+        last = f"the last one was {name}, {place}, and ended with {outcome(cell)}"
         if number % 10 == 0:
             assert client.execute("import os; print(os.getppid())").text() == f"{kernel.process.pid}\n"
         if number % 100 == 0:
             let_go(client, asked)
-            print(f"{number}: {time.perf_counter() - begun:.0f} s, {Belongings(kernel)}", flush=True)
+            now = Belongings(kernel)
+            memory.append(now.memory)
+            print(f"{number}: {time.perf_counter() - begun:.0f} s, {now}", flush=True)
         if number == WARM:
             before = quiet(client, kernel)
     after = quiet(client, kernel)
@@ -185,7 +190,8 @@ def test_2000_faults_in_a_row(start_kernel: StartKernel) -> None:
     assert after.descriptors == before.descriptors
     assert after.threads == before.threads
     assert after.children == before.children
-    assert after.memory < before.memory + GROWTH
+    quarter = len(memory) // 4
+    assert min(memory[-quarter:]) < max(memory[:quarter]) + GROWTH
     assert outcomes["WorkerDied"] > 0.9 * FAULTS_IN_ALL
     assert set(outcomes) <= {"WorkerDied", "KeyboardInterrupt", "aborted"}
     kernel.stop()

@@ -336,6 +336,27 @@ def test_first_reason_is_the_reason(house: House) -> None:
     assert house.worker.bury().reason == "was killed after three interrupts"
 
 
+def test_last_words_of_a_worker_that_was_killed_are_heard(house: House) -> None:
+    """It was not listened to, because a frontend reads slowly."""
+    house.worker.reading = False
+    for number in range(300):
+        house.process.says(Kind.STREAM, 1, b"%d" % number)
+    house.worker.condemn("was killed after three interrupts")
+    house.process.dies(-9)
+    house.worker.bury()
+    assert [bytes(frame.parts[0]) for frame in house.frames] == [b"%d" % number for number in range(300)]
+
+
+def test_what_was_not_understood_has_no_last_words(house: House) -> None:
+    house.process.says(Kind.STREAM, 1, b"understood")
+    house.process.theirs.sendall(b"garbage" * 100)
+    house.process.says(Kind.STREAM, 1, b"too late")
+    house.handles()
+    house.process.dies(-9)
+    assert "was not understood" in house.worker.bury().reason
+    assert [bytes(frame.parts[0]) for frame in house.frames] == [b"understood"]
+
+
 def test_worker_that_is_buried_is_not_killed_again(house: House) -> None:
     house.process.dies(3)
     assert house.worker.bury().status == 3
@@ -515,7 +536,7 @@ def test_everything_that_was_said_before_the_end_is_heard(house: House) -> None:
     assert (death.peak, death.uptime, death.reason, death.oom_kills) == (1 << 20, 5.0, "", None)
 
 
-def test_condemned_worker_is_not_listened_to_after_its_death(house: House) -> None:
+def test_what_a_condemned_worker_has_done_does_not_count_after_its_death(house: House) -> None:
     house.process.says(Kind.REPLY, 1, b"{}")
     house.worker.condemn("was killed after three interrupts")
     house.process.dies(-9)
