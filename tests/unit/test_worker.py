@@ -339,12 +339,12 @@ def test_first_reason_is_the_reason(house: House) -> None:
 def test_last_words_of_a_worker_that_was_killed_are_heard(house: House) -> None:
     """It was not listened to, because a frontend reads slowly."""
     house.worker.reading = False
-    for number in range(100):
+    for number in range(20):
         house.process.says(Kind.STREAM, 1, b"%d" % number)
     house.worker.condemn("was killed after three interrupts")
     house.process.dies(-9)
     house.worker.bury()
-    assert [bytes(frame.parts[0]) for frame in house.frames] == [b"%d" % number for number in range(100)]
+    assert [bytes(frame.parts[0]) for frame in house.frames] == [b"%d" % number for number in range(20)]
 
 
 def test_what_was_not_understood_has_no_last_words(house: House) -> None:
