@@ -344,7 +344,7 @@ def test_last_words_of_a_worker_that_was_killed_are_heard(house: House) -> None:
     house.worker.condemn("was killed after three interrupts")
     house.process.dies(-9)
     house.worker.bury()
-    assert [bytes(frame.parts[0]) for frame in house.frames] == [b"%d" % number for number in range(20)]
+    assert b"".join(bytes(frame.parts[0]) for frame in house.frames) == b"".join(b"%d" % n for n in range(20))
 
 
 def test_what_was_not_understood_has_no_last_words(house: House) -> None:
