@@ -1,4 +1,4 @@
-"""What is changed in modules of the standard library, at the moment when user code imports them."""
+"""What is changed in modules of others, at the moment when they are imported."""
 
 from __future__ import annotations
 
@@ -78,6 +78,41 @@ def executor(thread: Any) -> None:
     thread.ThreadPoolExecutor.submit = submit_for_cell
 
 
+def completer_finds(functions: Any) -> None:
+    """The completer looks for modules in a path of its own, and nowhere else does that show.
+
+    It would be the path of the whole process for that time, at times an empty one: what a cell imports while a
+    completion is made would not be found.
+    """
+    find = functions.get_module_info
+
+    def get_module_info(*args: Any, sys_path: Any = None, **options: Any) -> Any:
+        if sys_path is not None:
+            options.setdefault("path", sys_path)
+        return find(*args, **options)
+
+    functions.get_module_info = get_module_info
+
+
+def completer_loads(access: Any) -> None:
+    """As `completer_finds`, for modules that the completer imports."""
+    load = access.load_module
+
+    def load_module(*args: Any, **options: Any) -> Any:
+        if "sys_path" in options:
+            options["sys_path"] = sys.path
+        return load(*args, **options)
+
+    access.load_module = load_module
+
+
 def install() -> None:
-    """Sees to the modules that user code may import."""
-    AfterImport({"pdb": debugger, "concurrent.futures.thread": executor}).install()
+    """Sees to the modules that user code, and the completer, may import."""
+    AfterImport(
+        {
+            "pdb": debugger,
+            "concurrent.futures.thread": executor,
+            "jedi.inference.compiled.subprocess.functions": completer_finds,
+            "jedi.inference.compiled.access": completer_loads,
+        }
+    ).install()

@@ -94,6 +94,21 @@ def test_a_completion_that_hangs_does_not_keep_others_from_the_cell(client: Clie
     assert client.ask("complete_request", {"code": "impor", "cursor_pos": 5}).reply["matches"] == ["import"]
 
 
+def test_a_cell_finds_its_modules_while_a_completion_is_made(client: Client) -> None:
+    """jedi, left alone, looks for `builtins` in an empty `sys.path`, which is that of the cell, too."""
+    client.execute(
+        "import sys\nseen = set()\nclass Spy:\n    @staticmethod\n"
+        "    def find_spec(name, path=None, target=None): seen.add(tuple(sys.path))\nsys.meta_path.insert(0, Spy)"
+    )
+    cell = client.start("input()")
+    question = client.wait_question(cell)
+    for code in ("pri", "import os.pa", "len("):
+        assert client.ask("complete_request", {"code": code, "cursor_pos": len(code)}).reply["matches"]
+    client.answer(question, "")
+    assert client.finish(cell).status == "ok"
+    assert client.execute("seen == {tuple(sys.path)}").result == "True"
+
+
 def test_questions_and_cells_mixed(client: Client) -> None:
     """Each is answered once, whatever comes in between."""
     started = time.perf_counter()
