@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -35,7 +35,7 @@ _CAUGHT_UP = 32
 _LAST_WORDS = 1000
 #: What is heard of those of a worker that was killed: what it has done does not count any longer, but it was seen to
 #: print, or would have been by a frontend that reads faster.
-_OUTPUT = frozenset({Kind.STREAM, Kind.PUBLISH})
+_OUTPUT, _ALL = frozenset({Kind.STREAM, Kind.PUBLISH}), frozenset(Kind)
 #: Text that comes in so many reads, each within so many seconds of the one before and of less than so many bytes, may
 #: gather for as long before the next read: else each line would cost both processes a pass of the loop. What follows it
 #: waits no longer than that.
@@ -75,7 +75,7 @@ class Worker:
         self._born = clock()
         self._oom_kills = cgroup.oom_kills()
         self._reason = ""
-        self._heard: Container[Kind] = Kind
+        self._heard = _ALL
         self._stderr = b""
         self._fault = b""
         self._reading = True
