@@ -76,6 +76,7 @@ def outcome(run: Run) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_1000_interrupts_at_random_moments_hit_their_own_cell_or_none(quick: Client) -> None:
     """None hits the cell that follows, none leaves the kernel stuck, none costs the worker."""
     dice = random.Random(SEED)
