@@ -157,6 +157,9 @@ class Worker:
             context.activate(self._owed)
             self._answering.fail(self._owed, error)
             return
+        if isinstance(error, KeyboardInterrupt) and self._loop.shared:
+            self._loop.cancel()  # it came when the loop did not run, and is meant for the cells that are left in it
+            return
         try:
             self._shell.showtraceback_as_text()
         except Exception:  # without descriptors or memory nothing can be shown

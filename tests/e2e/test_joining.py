@@ -61,7 +61,11 @@ def test_outside_of_a_cell_it_says_no(client: Client) -> None:
 
 def test_errors_and_what_is_behind_them(client: Client) -> None:
     first = unlocked(client)
-    failing, behind = client.start("1/0"), client.start("'behind'")
+    failing = client.start("input(); 1/0")
+    question = client.wait_question(failing)
+    behind = client.start("'behind'")
+    client.ask("kernel_info_request")  # by then it has arrived
+    client.answer(question, "")
     assert (client.finish(failing).error, client.finish(behind).status) == ("ZeroDivisionError", "aborted")
     assert client.execute("missing_name").error == "NameError"
     assert client.execute("if True print").error == "SyntaxError"
@@ -75,6 +79,7 @@ def test_the_next_waits_for_one_that_has_not_unlocked(client: Client) -> None:
     second = client.start("second = asyncio.Event(); print('there'); await second.wait(); 2")
     client.wait_text(second, "there")
     third = client.start("3")
+    client.ask("kernel_info_request")  # by then it has arrived: control is another channel
     client.interrupt()
     assert client.finish(first).error == "KeyboardInterrupt"
     assert client.finish(second).error == "KeyboardInterrupt"

@@ -122,7 +122,11 @@ def test_the_last_status_is_busy_while_anything_runs(client: Client, subshell: s
 def test_an_error_aborts_the_queue_of_its_own_shell(client: Client, subshell: str) -> None:
     client.execute("import threading as t; go = t.Event()")
     main = [client.start("go.wait()"), client.start("'main goes on'")]
-    beside = [client.start("1/0", subshell=subshell), client.start("2", subshell=subshell)]
+    beside = [client.start("input(); 1/0", subshell=subshell)]
+    question = client.wait_question(beside[0])
+    beside.append(client.start("2", subshell=subshell))
+    client.ask("kernel_info_request")  # by then it has arrived
+    client.answer(question, "")
     client.finish(beside[0])
     assert (beside[0].error, client.finish(beside[1]).status) == ("ZeroDivisionError", "aborted")
     assert client.execute("go.set(); 'again'", subshell=subshell).result == "'again'"

@@ -67,7 +67,11 @@ def test_cpu_and_memory_are_those_of_the_cell(start_kernel: StartKernel) -> None
 
 def test_cell_that_dies_or_is_aborted_has_its_times(start_kernel: StartKernel) -> None:
     client = start_kernel().connect()
-    cells = [client.start("import os; os._exit(1)"), client.start("1")]
+    cells = [client.start("input(); import os; os._exit(1)")]
+    question = client.wait_question(cells[0])
+    cells.append(client.start("1"))
+    client.ask("kernel_info_request")  # by then it has arrived
+    client.answer(question, "")
     for cell in cells:
         client.finish(cell)
     died, aborted = map(account, cells)
