@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
 
 from .client import Client, Run
+from .kernels import Kernel
 
 SOURCES = ["ipymini", "ipymini_worker"]
 WAITS = "from {source} import unlock\nimport asyncio\nturn = asyncio.Event()\nprint(unlock())\nawait turn.wait()\n"
@@ -49,13 +51,17 @@ def test_the_kernel_object_has_it_too(client: Client) -> None:
     client.finish(run)
 
 
-def test_outside_of_a_cell_it_says_no(client: Client) -> None:
+def test_outside_of_a_cell_it_says_no(client: Client, kernel: Kernel) -> None:
     """In a callback that runs while nothing is executed."""
+    os.mkfifo(kernel.folder / "later")
     run = client.execute(
-        "import asyncio\nfrom ipymini import unlock, subshell\ndef late():\n    print(unlock())\n"
+        "import asyncio, os\nfrom ipymini import unlock, subshell\nloop = asyncio.get_running_loop()\n"
+        "later = os.open('later', os.O_RDWR | os.O_NONBLOCK)\n"
+        "def late():\n    loop.remove_reader(later)\n    print(unlock())\n"
         "    try: subshell().__enter__()\n    except RuntimeError as e: print(e)\n"
-        "async def main(): asyncio.get_running_loop().call_later(0.01, late)\nawait main()"
+        "loop.add_reader(later, late)\nawait asyncio.sleep(0)"
     )
+    (kernel.folder / "later").write_text("now")
     client.wait_text(run, "False\nsubshell() can be used inside of a cell only.\n")
 
 
