@@ -280,7 +280,7 @@ class Snapshots:
         if between == 0:
             try:
                 os.setpgid(0, 0)  # before there is a copy: the worker's group may be killed at any time
-                cut = os.pipe() if exclusive else ()
+                cut = tuple(map(private_fd, os.pipe())) if exclusive else ()
                 copy = os.fork()
             except BaseException:  # whatever it is, there is no copy, and only one worker
                 os._exit(1)

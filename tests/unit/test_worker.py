@@ -432,9 +432,6 @@ def test_everybody_who_asked_is_told_when_the_worker_dies(house: House) -> None:
     assert house.timers.timeout(0) is None
 
 
-# -- dumps
-
-
 def test_worker_that_does_not_come_is_condemned(house: House) -> None:
     house.worker.expect(10.0, "was late")
     house.waits(9.9)
@@ -463,6 +460,9 @@ def test_worker_is_not_late_as_long_as_it_is_not_listened_to(house: House) -> No
     assert not house.killed
     house.waits(0.2)
     assert house.killed
+
+
+# -- dumps
 
 
 def test_dump_is_told_when_nothing_more_comes(house: House) -> None:
