@@ -102,6 +102,21 @@ def test_a_cell_that_outlives_the_one_that_let_it_in(client: Client) -> None:
     assert client.execute("'fine'").result == "'fine'"
 
 
+def test_an_interrupt_while_nothing_runs_the_loop(client: Client, kernel: Kernel) -> None:
+    """Between the end of the cell that it ran for and the wait for the next one."""
+    os.mkfifo(kernel.folder / "between")
+    first = unlocked(client)
+    second = client.start(
+        "more, real = asyncio.Event(), asyncio.set_event_loop\n"
+        "def held(loop):\n    asyncio.set_event_loop = real\n    real(loop)\n    open('between').read()\n"
+        "asyncio.set_event_loop = held\nturn.set(); await more.wait(); 'second'"
+    )
+    assert client.finish(first).result == "'went on'"
+    client.interrupt()
+    (kernel.folder / "between").write_text("")
+    assert client.finish(second).error == "KeyboardInterrupt"
+
+
 def test_an_interrupt_of_a_cell_inside_of_another(client: Client) -> None:
     first = unlocked(client)
     inner = client.start("print('begun')\nwhile True: pass")
