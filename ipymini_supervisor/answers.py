@@ -120,7 +120,7 @@ class Answers:
             else:
                 content["state"] = "running" if active is not None else "idle"
             if _wants_stack(request) and not stopped and state is State.RUNNING:
-                worker.dump(with_stack)
+                worker.dump(with_stack, deaf=not answered)
             else:
                 done(content)
 

@@ -14,20 +14,16 @@ import msgspec
 from ipymini_supervisor import cgroup, stack, threads
 from ipymini_supervisor.link import Link
 from ipymini_supervisor.obituary import Death
+from ipymini_supervisor.probes import Probes
 from ipymini_supervisor.process import Process, read
 from ipymini_supervisor.sockets import Sockets
 from ipymini_supervisor.timers import Timer, Timers
-from ipymini_worker.wire import DUMP_SIGNAL, Frame, Kind, Part, WireError
+from ipymini_worker.wire import Frame, Kind, Part, WireError
 
 log = logging.getLogger("ipymini")
 
-#: Bytes of native stderr, and of faulthandler's words, that are kept.
+#: Bytes of native stderr that are kept.
 _TAIL = 16384
-_FAULT = 65536
-#: Seconds that a stack dump may take to begin, and that it has ended after when nothing more comes.
-DUMP_BEGINS, DUMP_ENDS = 0.2, 0.03
-#: Seconds that a worker that is well takes at most to answer PING, and that it has on a machine that is busy.
-PONG_WITHIN, PONG_AT_LAST = 0.05, 0.2
 #: Reads of the link after which what was said before something was written to a pipe has been taken: it holds no more
 #: than a megabyte or two; but one read ends where a descriptor has come along.
 _CAUGHT_UP = 32
@@ -71,25 +67,19 @@ class Worker:
         self._on_frame = on_frame
         self._on_text = on_text
         self._cells = cells
-        self._look = look
         self._born = clock()
         self._oom_kills = cgroup.oom_kills()
         self._reason = ""
         self._heard = _ALL
         self._stderr = b""
-        self._fault = b""
         self._reading = True
         self._listened = self._born  # since when it has been listened to, while it is
         self._expected: Timer | None = None
-        self._dumps: list[Callable[[str], None]] = []
-        self._dump_timer: Timer | None = None
-        self._dump_late = False
         self._closed_timer: Timer | None = None
         self._gather_timer: Timer | None = None
         self._texts = 0  # reads of nothing but text that came one soon after the other
         self._last_text = 0.0
-        self._pings: dict[int, tuple[Callable[[bool], None], Timer]] = {}
-        self._last_ping = 0
+        self._probes = Probes(process, timers, clock, self.send_control, self._hear, cells, look)
         self._watch()
 
     @property
@@ -152,7 +142,7 @@ class Worker:
             frames = link.receive()
             for frame in frames:
                 if frame.kind is Kind.PONG:
-                    self._pong(frame.request, True)
+                    self._probes.pong(frame)
                 elif frame.kind in self._heard:
                     self._on_frame(frame)
             if frames and link is self._process.work:
@@ -212,9 +202,7 @@ class Worker:
                 process.end_pipe(fd)
                 return
             if name == "fault":
-                self._fault = (self._fault + data)[-_FAULT:]
-                if self._dumps:
-                    self._dump_again_in(DUMP_ENDS)
+                self._probes.fault(data)
                 continue
             if name == "stderr":
                 self._stderr = (self._stderr + data)[-_TAIL:]
@@ -289,59 +277,15 @@ class Worker:
 
     def ping(self, done: Callable[[bool], None]) -> None:
         """Calls `done` with whether Python code can run in the worker, which takes a moment."""
-        self._last_ping += 1
-        number = self._last_ping
-        self._pings[number] = (done, self._pong_late(number, self._clock()))
-        self.send_control(Kind.PING, number)
+        self._probes.ping(done)
 
-    def _pong_late(self, number: int, asked: float) -> Timer:
-        """Waits on: a worker that could run and has no CPU for it is not one that does not listen."""
-        began, before = self._clock(), self._look(self.pid)
+    def dump(self, done: Callable[[str], None], *, deaf: bool = False) -> None:
+        """Calls `done` with where the worker is; see `Probes.dump`."""
+        self._probes.dump(done, deaf=deaf)
 
-        def judge() -> None:
-            if not self._process.control.ended:
-                self._read_link(self._process.control)  # it may be us who are late
-            if number not in self._pings:
-                return
-            at = self._clock()
-            if at - asked < PONG_AT_LAST and threads.starved(before, self._look(self.pid), at - began):
-                self._pings[number] = (self._pings[number][0], self._pong_late(number, asked))
-            else:
-                self._pong(number, False)
-
-        return self._timers.at(began + PONG_WITHIN, judge)
-
-    def _pong(self, number: int, answered: bool) -> None:
-        done, timer = self._pings.pop(number, (None, None))
-        if done is not None and timer is not None:
-            timer.cancel()
-            done(answered)
-
-    def dump(self, done: Callable[[str], None]) -> None:
-        """Calls `done` with what faulthandler says about where the worker is; with "" if it says nothing."""
-        self._dumps.append(done)
-        if len(self._dumps) == 1:
-            self._fault = b""
-            self._process.signal_alone(DUMP_SIGNAL)
-            self._dump_again_in(DUMP_BEGINS)
-
-    def _dump_again_in(self, seconds: float) -> None:
-        if self._dump_timer is not None:
-            self._dump_timer.cancel()
-        self._dump_timer = self._timers.at(self._clock() + seconds, self._dumped)
-
-    def _dumped(self) -> None:
-        self._dump_timer = None
-        complete = stack.is_complete(self._fault) or not self._fault
-        if not complete and not self._dump_late and not self._process.reaped:
-            self._dump_late = True  # the thread that matters comes last, and the machine is busy
-            self._dump_again_in(DUMP_BEGINS)
-            return
-        self._dump_late = False
-        waiting, self._dumps = self._dumps, []
-        text, self._fault = self._cells.named(self._fault.decode("utf-8", "replace")), b""
-        for done in waiting:
-            done(text)
+    def _hear(self) -> None:
+        if not self._process.control.ended:
+            self._read_link(self._process.control)
 
     # -- how it ended
 
@@ -359,18 +303,15 @@ class Worker:
             self._sockets.ignore(fd)
         status, peak = process.reap()
         process.close()
-        for timer in (self._dump_timer, self._closed_timer, self._gather_timer, self._expected):
+        for timer in (self._closed_timer, self._gather_timer, self._expected):
             if timer is not None:  # until its time it would keep the worker, and half a megabyte of buffers
                 timer.cancel()
-        fault = self._fault
-        self._dumped()
-        for number in list(self._pings):
-            self._pong(number, False)
+        fault = self._probes.end()
         kills = cgroup.oom_kills()
         return Death(
             status=status,
             reason=self._reason,
-            fault=self._cells.named(fault.decode("utf-8", "replace")),
+            fault=fault,
             stderr=self._cells.named(self._stderr.decode("utf-8", "replace")),  # Python may have put the stack there
             peak=peak,
             uptime=self._clock() - self._born,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -37,13 +38,44 @@ class Gate:
         self._installed: Handler | int | None = None
         self._quiet: Handler = self._note
         self._told = threading.Event()
+        self._lost = False
         #: Called in the main thread a moment after an interrupt that has not ended the request; must raise nothing.
         self.on_nudge: Callable[[], None] = lambda: None
         signal.signal(signal.SIGINT, self._quiet)
-        signal.signal(NUDGE_SIGNAL, lambda signum, frame: self.on_nudge())
+        signal.signal(NUDGE_SIGNAL, self._nudged)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._noted = True
+
+    def mind_lost(self) -> None:
+        """From now on an interrupt that Python ignores, because it came in a finalizer or in the callback of a weak
+        reference, is raised once more when the supervisor nudges.
+        """
+        report = sys.unraisablehook
+
+        def on_unraisable(unraisable: sys.UnraisableHookArgs, /) -> None:
+            if unraisable.exc_type is KeyboardInterrupt and _in_main_thread() and self._word_comes():
+                self._lost = True  # nothing may follow that a nudge could be raised in
+            else:
+                report(unraisable)
+
+        sys.unraisablehook = on_unraisable
+
+    def _word_comes(self) -> bool:
+        """As `was_interrupted`, but takes no lock: a finalizer may run where that is held."""
+        deadline = time.monotonic() + _WORD_WITHIN
+        while not self._told.is_set() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return self._told.is_set()
+
+    def _nudged(self, signum: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True
+        self.on_nudge()
+        if self._lost:
+            self._lost = False
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                handler(signal.SIGINT, frame)
 
     def begin(self, request: int = 0) -> None:
         """A request begins: what came before was not meant for it."""
@@ -51,7 +83,7 @@ class Gate:
         if _in_main_thread():
             # An earlier cell may have blocked them, and every interrupt would have to kill. What is pending comes now.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, NUDGE_SIGNAL, DUMP_SIGNAL))
-        self._noted = False
+        self._noted = self._lost = False
         self._told.clear()
 
     def tell(self) -> None:

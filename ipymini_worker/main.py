@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from ipymini_worker import context, imports, jsonable
+from ipymini_worker import context, imports, jsonable, where
 from ipymini_worker.control import Control, leave
 from ipymini_worker.identity import disguise
 from ipymini_worker.interrupts import Gate
@@ -79,6 +79,7 @@ class Worker:
         :param arguments: IPython options from the command line.
         """
         self._control.start()
+        self._gate.mind_lost()
         context.follow_threads()
         imports.install()
         sys.stdout, sys.stderr = self._streams
@@ -245,7 +246,7 @@ class Worker:
         if frame.kind is Kind.INPUT_REPLY:
             self._stdin.deliver(frame.request, bytes(frame.parts[0]))
         elif frame.kind is Kind.PING:
-            self._control_link.send(Kind.PONG, frame.request)
+            self._pong(frame)
         elif frame.kind is Kind.REFUSED:
             self._snapshots.refused.set()
         elif frame.kind is Kind.INTERRUPT:
@@ -259,6 +260,12 @@ class Worker:
             self._debug(frame)
         elif self._subshells is not None:
             self._to_a_thread(self._subshells, frame)
+
+    def _pong(self, frame: Frame) -> None:
+        wanted = frame.flags & STACK
+        main = threading.main_thread().ident
+        parts = (where.stack(main).encode("utf-8", "backslashreplace"),) if wanted else ()
+        self._control_link.send(Kind.PONG, frame.request, parts)
 
     def _on_nudge(self) -> None:
         """A cell goes on after an interrupt that may have come in the midst of a `print`."""

@@ -1,5 +1,5 @@
 """Exceptions of which IPython can make no traceback: it takes a tenth of a millisecond and more for each frame, so that
-some are too long, and it wants a line of each frame, which not every frame has.
+some are too long, and it wants a line of each frame, which not every frame has. And it hides no frame at the end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any
 
 #: Frames that are kept at each end of a traceback; Python's own limit of recursion lets none become longer.
 KEPT = 600
+#: Where what raises interrupts is.
+_INTERRUPTS = "ipymini_worker.interrupts"
 
 
 def shorten(error: BaseException | None) -> None:
@@ -25,10 +27,22 @@ def shorten(error: BaseException | None) -> None:
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        error.__traceback__ = _numbered(_shortened(error.__traceback__))
+        error.__traceback__ = _numbered(_shortened(_ended(error.__traceback__)))
         pending += [error.__cause__, error.__context__]
         if isinstance(error, BaseExceptionGroup):
             pending += error.exceptions
+
+
+def _ended(first: TracebackType | None) -> TracebackType | None:
+    """Ends where user code was interrupted, and not in what has interrupted it."""
+    last, place = None, first
+    while place is not None:
+        if place.tb_frame.f_globals.get("__name__") != _INTERRUPTS:
+            last = place
+        place = place.tb_next
+    if last is not None and last.tb_next is not None:
+        last.tb_next = None
+    return first
 
 
 def _shortened(first: TracebackType | None) -> TracebackType | None:

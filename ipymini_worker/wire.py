@@ -53,7 +53,8 @@ PRISTINE = 1  #: SNAPSHOT: nothing of the user's has run yet; it serves respawns
 CALM = 1  #: RESUME: the worker has died by itself in this very state; without what runs by itself it may live
 DISCARD = 2  #: SNAPSHOT: those of cells are not wanted any longer; no descriptor comes along
 OVER = 1  #: SUBSHELL, DETOUR: it is over
-STACK = 1  #: INTERRUPT: say where the request is stuck, too; of a subshell only, for the main thread is dumped
+STACK = 1  #: INTERRUPT: say where the request is stuck, too; of a subshell only
+#: PING: say where the main thread is, too
 UNLOCKED = 1  #: JOINED: everything may join the cell, not comm messages only
 PARENT = 8  #: STREAM, PUBLISH: the first part is the parent header, because the request is not the active one
 
@@ -92,7 +93,8 @@ class Kind(enum.IntEnum):
     ROLLBACK = 25  #: end me, and go on with the state before the last cell
     CELL = 26  #: prompt number, and the name of the file that its code claims to be from, in UTF-8
     MORE = 27  #: as JOINED, and NOTHING is wanted when all that waits has been sent
-    PONG = 23  #: the answer to PING, with its number; a worker whose GIL is held cannot give it
+    PONG = 23  #: the answer to PING, with its number; a worker whose GIL is held cannot give it. To one with STACK: the
+    #: Python stack of the main thread, in UTF-8, in faulthandler's words
     WHERE = 28  #: the Python stack of a request, as text; the answer to INTERRUPT with STACK
     JOINED = 29  #: the request awaits, and comm messages may come to it
     DEBUGGED = 31  #: DAP response to DEBUG with its number, or DAP event with 0, in JSON
@@ -131,7 +133,7 @@ KINDS: dict[Kind, Shape] = {
     Kind.ROLLBACK: Shape("worker", "work", 0, 0),
     Kind.CELL: Shape("worker", "work", 2, 2),
     Kind.MORE: Shape("worker", "work", 0, 0),
-    Kind.PONG: Shape("worker", "control", 0, 0),
+    Kind.PONG: Shape("worker", "control", 0, 1),
     Kind.HELLO: Shape("worker", "work", 1, 1),
     Kind.STARTED: Shape("worker", "work", 1, 1),
     Kind.STREAM: Shape("worker", "work", 1, 2),

@@ -172,7 +172,7 @@ def test_2000_faults_in_a_row(start_kernel: StartKernel) -> None:
             reply = cell.reply
             assert reply["ename"] == "WorkerDied", f"{number}: {name}, {place}; {last}\n{cell.traceback}"
             assert FAULTS[name].tells(reply["evalue"], reply["execution_count"]), (number, name, place, reply)
-            assert cell.text().startswith("before\n"), (number, name, place)
+            assert cell.text().startswith("before\n"), f"{number}: {name}, {place}; {last}\n{cell.published}"
         last = f"the last one was {name}, {place}, and ended with {outcome(cell)}"
         if number % 10 == 0:
             assert client.execute("import os; print(os.getppid())").text() == f"{kernel.process.pid}\n"

@@ -165,15 +165,32 @@ def test_stack_is_never_that_of_another_thread(client: Client) -> None:
     """Which would take the signal while the main thread does not: it blocks it, or has another one pending."""
     cell = client.start(
         "from ipymini_worker.wire import DUMP_SIGNAL\nsignal.pthread_sigmask(signal.SIG_BLOCK, [DUMP_SIGNAL])\n"
-        "def elsewhere():\n    signal.pthread_sigmask(signal.SIG_UNBLOCK, [DUMP_SIGNAL]); print('begun'); time.sleep(1000)\n"
-        "threading.Thread(target=elsewhere, daemon=True).start()\n"
-        "while True:\n    time.sleep(0.001)"
+        "there = threading.Event()\n"
+        "def elsewhere():\n    signal.pthread_sigmask(signal.SIG_UNBLOCK, [DUMP_SIGNAL]); there.set(); time.sleep(1000)\n"
+        "threading.Thread(target=elsewhere, daemon=True).start(); there.wait()\n"
+        "import ctypes; print('begun'); ctypes.PyDLL(None).sleep(3)"  # with the GIL: only a signal can tell where it is
     )
     client.wait_text(cell, "begun")
-    assert ask_state(client, stack=True)["stack"] == []
+    state = ask_state(client, stack=True)
+    assert (state["state"], state["stack"]) == ("unresponsive", [])
+    assert client.finish(cell).status == "ok"
+    assert client.execute("signal.pthread_sigmask(signal.SIG_UNBLOCK, [DUMP_SIGNAL])").status == "ok"
+
+
+def test_a_thousand_looks_at_a_cell_that_is_busy(client: Client) -> None:
+    """Each finds it between two instructions of Python's; in the midst of one a look would be the end of it."""
+    cell = client.start(
+        "class Thing:\n    def __init__(self): self.names = [str(i) for i in range(5)]\n"
+        "    def __del__(self): self.names.clear()\n"
+        "print('begun')\nwhile True: [Thing() for _ in range(50)], sorted(range(30), key=lambda i: -i)"
+    )
+    client.wait_text(cell, "begun")
+    for _ in range(1000):
+        state = ask_state(client, stack=True)
+        assert (state["state"], state["cell"]) == ("running", 2)
+        assert state["stack"][0].startswith("Cell In[2], line "), state["stack"]
     client.interrupt()
     assert client.finish(cell).error == "KeyboardInterrupt"
-    assert client.execute("signal.pthread_sigmask(signal.SIG_UNBLOCK, [DUMP_SIGNAL])").status == "ok"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the end of the main thread is the end of the process")

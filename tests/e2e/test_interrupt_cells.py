@@ -127,6 +127,35 @@ def test_finally_blocks_run(ready: Client, how: str) -> None:
     assert cell.text() == "begun\nfinally\n"
 
 
+IGNORED = {
+    "finalizer": "class Thing:\n    def __del__(self): hold()\nthing = Thing(); del thing",
+    "weak reference": "import weakref\nclass Thing: pass\n"
+    "thing = Thing(); ref = weakref.ref(thing, lambda r: hold()); del thing",
+    "one after the other": "class Thing:\n    def __del__(self): hold()\nthings = [Thing(), Thing()]; del things",
+}
+
+
+@pytest.mark.parametrize("then", ["time.sleep(1000)", "while True: pass", "await asyncio.sleep(1000)"])
+@pytest.mark.parametrize("where", IGNORED)
+def test_an_interrupt_that_python_ignores(ready: Client, where: str, then: str) -> None:
+    """As it does where nobody could catch it; the import of a module is full of such places."""
+    define = "begun = []\ndef hold():\n    print('begun')\n    while True: begun.append(1)\n"
+    cell = ready.start(f"{define}{IGNORED[where]}\n{then}")
+    ready.wait_text(cell, "begun")
+    ready.interrupt()
+    assert ready.finish(cell).error == "KeyboardInterrupt"
+    assert cell.text("stderr") == ""
+    assert "nudge" not in cell.traceback
+    assert ready.execute("len(begun) > 0").result == "True"
+
+
+def test_a_finalizer_that_fails_is_told(ready: Client) -> None:
+    """Also of a KeyboardInterrupt that is its own."""
+    cell = ready.execute("class Thing:\n    def __del__(self): raise KeyboardInterrupt\nthing = Thing(); del thing; 1")
+    assert cell.result == "1"
+    assert "KeyboardInterrupt" in cell.text("stderr")
+
+
 def test_a_formatter_that_fails_of_an_interrupt(ready: Client) -> None:
     """As IPython's own does now and then: what it makes of the interrupt must not be all that comes of it."""
     cell = ready.start(

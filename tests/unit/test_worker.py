@@ -15,21 +15,13 @@ from fakes import Clock
 from forks import PATIENCE, readable
 from ipymini_supervisor import worker as module
 from ipymini_supervisor.link import Link
+from ipymini_supervisor.probes import DUMP_BEGINS, DUMP_ENDS, PONG_AT_LAST, PONG_WITHIN, WHERE_AT_LAST
 from ipymini_supervisor.process import Exit
 from ipymini_supervisor.stack import Cells
 from ipymini_supervisor.threads import Thread
 from ipymini_supervisor.timers import Timers
-from ipymini_supervisor.worker import (
-    DUMP_BEGINS,
-    DUMP_ENDS,
-    FLOOD,
-    GATHER,
-    LITTLE,
-    PONG_AT_LAST,
-    PONG_WITHIN,
-    Worker,
-)
-from ipymini_worker.wire import DUMP_SIGNAL, Decoder, Frame, Kind, WireError, encode
+from ipymini_supervisor.worker import FLOOD, GATHER, LITTLE, Worker
+from ipymini_worker.wire import DUMP_SIGNAL, STACK, Decoder, Frame, Kind, WireError, encode
 
 #: A dump that is complete: it comes to the first frame of the main thread.
 DUMP = b'Thread 0x1 (most recent call first):\n  File "x", line 1 in f\n  File "<string>", line 1 in <module>\n'
@@ -462,12 +454,63 @@ def test_worker_is_not_late_as_long_as_it_is_not_listened_to(house: House) -> No
     assert house.killed
 
 
-# -- dumps
+# -- where it is
+
+
+def test_worker_says_where_it_is_and_no_signal_is_sent(house: House) -> None:
+    dumps: list[str] = []
+    house.worker.dump(dumps.append)
+    house.worker.dump(dumps.append)
+    (ping,) = house.process.hears(control=True)
+    assert (ping.kind, ping.flags) == (Kind.PING, STACK)
+    house.process.says(Kind.PONG, ping.request, DUMP)
+    house.handles()
+    assert dumps == [DUMP.decode()] * 2
+    house.waits(100.0)
+    assert (house.process.signals, house.timers.timeout(0)) == ([], None)
+
+
+def test_worker_that_does_not_say_where_it_is_gets_a_signal(house: House) -> None:
+    dumps: list[str] = []
+    house.worker.dump(dumps.append)
+    house.waits(PONG_WITHIN)
+    assert (dumps, house.process.signals) == ([], [("alone", DUMP_SIGNAL)])
+    house.process.says(Kind.PONG, 1, DUMP + b"late")
+    house.process.writes("fault", DUMP)
+    house.handles()
+    house.waits(DUMP_ENDS)
+    assert dumps == [DUMP.decode()]
+
+
+def test_worker_that_is_kept_from_running_has_time_to_say_where_it_is(house: House) -> None:
+    """The signal might be the end of it, if it is about to run."""
+    house.threads = {1234: Thread("R", 0.0)}
+    house.worker.dump(lambda text: None)
+    waited = 0.0
+    while waited < WHERE_AT_LAST - PONG_WITHIN:
+        house.waits(PONG_WITHIN)
+        waited += PONG_WITHIN
+        assert house.process.signals == []
+    house.waits(2 * PONG_WITHIN)
+    assert house.process.signals == [("alone", DUMP_SIGNAL)]
+
+
+def test_last_words_of_a_worker_that_is_asked_where_it_is(house: House) -> None:
+    """They are told to whoever has asked, and belong into the obituary."""
+    dumps: list[str] = []
+    house.worker.dump(dumps.append)
+    house.process.writes("fault", DUMP)
+    house.handles()
+    house.process.dies(-11)
+    assert house.worker.bury().fault == DUMP.decode()
+    assert dumps == [DUMP.decode()]
+    assert house.process.signals == []
+
 
 
 def test_dump_is_told_when_nothing_more_comes(house: House) -> None:
     dumps: list[str] = []
-    house.worker.dump(dumps.append)
+    house.worker.dump(dumps.append, deaf=True)
     assert house.process.signals == [("alone", DUMP_SIGNAL)]
     for piece in (DUMP[:40], DUMP[40:]):
         house.process.writes("fault", piece)
@@ -480,8 +523,8 @@ def test_dump_is_told_when_nothing_more_comes(house: House) -> None:
 
 def test_those_who_ask_meanwhile_get_the_same_dump(house: House) -> None:
     dumps: list[str] = []
-    house.worker.dump(dumps.append)
-    house.worker.dump(dumps.append)
+    house.worker.dump(dumps.append, deaf=True)
+    house.worker.dump(dumps.append, deaf=True)
     assert len(house.process.signals) == 1
     house.process.writes("fault", DUMP)
     house.handles()
@@ -491,14 +534,14 @@ def test_those_who_ask_meanwhile_get_the_same_dump(house: House) -> None:
 
 def test_worker_that_says_nothing_has_no_dump(house: House) -> None:
     dumps: list[str] = []
-    house.worker.dump(dumps.append)
+    house.worker.dump(dumps.append, deaf=True)
     house.waits(DUMP_BEGINS)
     assert dumps == [""]
 
 
 def test_dump_that_is_not_complete_gets_one_more_time_and_no_other(house: House) -> None:
     dumps: list[str] = []
-    house.worker.dump(dumps.append)
+    house.worker.dump(dumps.append, deaf=True)
     house.process.writes("fault", DUMP[:50])
     house.handles()
     house.waits(DUMP_ENDS)
@@ -509,7 +552,7 @@ def test_dump_that_is_not_complete_gets_one_more_time_and_no_other(house: House)
 
 
 def test_dump_that_was_asked_for_is_no_part_of_the_obituary(house: House) -> None:
-    house.worker.dump(lambda text: None)
+    house.worker.dump(lambda text: None, deaf=True)
     house.process.writes("fault", DUMP)
     house.handles()
     house.waits(DUMP_ENDS)
