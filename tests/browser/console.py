@@ -47,11 +47,14 @@ class Console:
         """Runs a cell, as Return does."""
         self.widget.execute(code)
 
-    def run(self, code: str) -> None:
-        """Runs a cell to its end."""
+    def run(self, code: str, shown: str) -> None:
+        """Runs a cell until all is to be seen that comes of it: its output may come behind the next prompt, which
+        qtconsole does not wait with for longer than a moment, and would go when the next cell is put there.
+        """
         prompts = self.text().count("In [")
         self.start(code)
-        self.until(lambda: self.text().count("In [") > prompts)
+        self.until(lambda: self.text().count("In [") > prompts and shown in self.text())
+        print(self.text())
 
     def close(self) -> None:
         """Ends the kernel."""
@@ -62,8 +65,10 @@ class Console:
 
 application = QApplication(sys.argv)
 console = Console()
-console.run("kept = 6 * 7; print('printed'); kept")
-console.run("%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);")
+console.run("kept = 6 * 7; print('printed'); kept", "Out[1]: 42")
+console.run(
+    "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);", "\N{OBJECT REPLACEMENT CHARACTER}"
+)
 console.start("name = input('Who? ')")
 console.until(lambda: console.text().endswith("Who? "))
 QTest.keyClicks(console.widget._control, "Ada\r")
@@ -71,8 +76,8 @@ console.until(lambda: "In [4]:" in console.text())
 console.start("print('begun')\nwhile True: pass")
 console.until(lambda: "begun\n" in console.text().rpartition("In [")[2])
 console.widget.interrupt_kernel()
-console.until(lambda: "In [5]:" in console.text())
-console.run("import ctypes; ctypes.string_at(0)")
-console.run("print('after the crash', name, kept)")
+console.until(lambda: "In [5]:" in console.text() and "KeyboardInterrupt" in console.text())
 print(console.text())
+console.run("import ctypes; ctypes.string_at(0)", "WorkerDied: ")
+console.run("print('after the crash', name, kept)", "after the crash Ada 42\n")
 console.close()

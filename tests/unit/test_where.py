@@ -28,7 +28,9 @@ def told(work: Callable[[Callable[[], None]], None]) -> str:
 
 
 def test_a_stack_is_read_as_that_of_faulthandler() -> None:
-    code = compile("def f(hold):\n\n    hold()\n\ndef run_code(hold):\n    f(hold)\n", "/x/IPython/core/ä \n.py", "exec")
+    code = compile(
+        "def f(hold):\n\n    hold()\n\ndef run_code(hold):\n    f(hold)\n", "/x/IPython/core/ä \n.py", "exec"
+    )
     names: dict[str, Callable[[Callable[[], None]], None]] = {}
     exec(code, names)
     text = told(names["run_code"])

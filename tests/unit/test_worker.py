@@ -507,7 +507,6 @@ def test_last_words_of_a_worker_that_is_asked_where_it_is(house: House) -> None:
     assert house.process.signals == []
 
 
-
 def test_dump_is_told_when_nothing_more_comes(house: House) -> None:
     dumps: list[str] = []
     house.worker.dump(dumps.append, deaf=True)
