@@ -92,7 +92,8 @@ class Answers:
         self._rollups.ask(pids, tell)
 
     def state(self, request: Request, state: State, worker: Worker | None, done: Callable[[Content], None]) -> None:
-        """Calls `done` with the answer to worker_state_request, within a fifth of a second, or twice that with a stack.
+        """Calls `done` with the answer to worker_state_request, within a fifth of a second, or half a one with a stack;
+        on a machine that is busy it may take a second more.
 
         The request's content may say `{"stack": true}`; then the Python stack is in the answer.
         """

@@ -18,7 +18,7 @@ from ipymini_supervisor.router import Action, Router
 from ipymini_supervisor.settings import Settings
 from ipymini_supervisor.timers import Timers
 from ipymini_supervisor.worker import Worker
-from ipymini_worker.wire import NUDGE_SIGNAL, Kind
+from ipymini_worker.wire import LAST_NUDGE, NUDGE_SIGNAL, Kind
 from ipymini_worker.wire import STACK as WITH_STACK
 
 log = logging.getLogger("ipymini")
@@ -26,7 +26,9 @@ log = logging.getLogger("ipymini")
 #: Seconds after which a cell that has not ended is told what a second interrupt does.
 HINT_AFTER = 1.0
 #: Seconds after SIGINT at which a cell that still runs is nudged, see `NUDGE_SIGNAL`.
-NUDGE_AFTER = (0.01, 0.1, 0.4)
+NUDGE_AFTER = (0.01, 0.1, LAST_NUDGE)
+#: Seconds after which SIGINT is sent although it is not known yet where the worker is.
+LOOK_WITHIN = 0.3
 _SIGNALLED = {
     Rung.NONE: None,
     Rung.INTERRUPT: "SIGINT",
@@ -78,12 +80,30 @@ class Interrupts:
             return []
         if self._last is Rung.INTERRUPT:
             self._timers.at(self._clock() + HINT_AFTER, lambda: self._hint(request))
-        elif request.lane == MAIN:
-            worker.dump(lambda text: self._show(request, text))
         climb = self._ladder.next_climb()
         if climb is not None:
             self._timers.at(self._clock() + climb, lambda: self._climb(request, worker))
+        if self._last is Rung.STACK and request.lane == MAIN:
+            self._look_first(request, worker)
+            return []
         return self._router.interrupt(subshell)
+
+    def _look_first(self, request: Request, worker: Worker) -> None:
+        """Sends SIGINT when it is known where the worker is, or soon: afterwards it may be in what handles that."""
+        due = [request]
+
+        def send() -> None:
+            if due and self._runs(due.pop()):
+                self._carry_out(self._router.interrupt(MAIN))
+
+        def looked(dump: str) -> None:
+            send()
+            if not worker.buried:  # else there is an obituary
+                self._say_where(request, stack.show(stack.parse(dump, main=True)))
+
+        worker.dump(looked)
+        if due:
+            self._timers.at(self._clock() + LOOK_WITHIN, send)
 
     def reply(self) -> dict[str, Any]:
         """The content of interrupt_reply (protocol: Kernel interrupt), with the rung and what was signalled."""
@@ -128,9 +148,6 @@ class Interrupts:
 
     def _stuck(self, request: Request) -> bool:
         return self._ladder.rung(request.id) is Rung.STACK
-
-    def _show(self, request: Request, dump: str) -> None:
-        self._say_where(request, stack.show(stack.parse(dump, main=True)))
 
     def tell_where(self, request_id: int, text: str) -> None:
         """The worker has said where a request of a subshell is stuck.

@@ -20,7 +20,8 @@ from ipymini_supervisor.cli import PROGRAM, UsageError
 from ipymini_supervisor.connectionfile import ConnectionFileError
 from ipymini_supervisor.running import Kernel
 
-#: Seconds that a kernel has to answer; one that is well needs a few milliseconds, and with a stack half a second.
+#: Seconds that a kernel has to answer; one that is well needs a few milliseconds, and with a stack half a second,
+#: and a second more on a machine that is busy.
 WITHIN = 3.0
 #: Seconds that `shutdown` waits for the end, by default: more than a kernel has by itself.
 END_WITHIN = 15.0

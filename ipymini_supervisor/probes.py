@@ -16,6 +16,8 @@ from ipymini_worker.wire import DUMP_SIGNAL, STACK, Frame, Kind, Part
 
 #: Bytes of faulthandler's words that are kept.
 _FAULT = 65536
+#: How a dump begins that was asked for, and what a fatal error's has.
+_ASKED, _FATAL = b"Stack (most recent call first)", b"Fatal Python error"
 #: Seconds that a stack dump may take to begin, and that it has ended after when nothing more comes.
 DUMP_BEGINS, DUMP_ENDS = 0.2, 0.03
 #: Seconds that a worker that is well takes at most to answer PING, and that it has on a machine that is busy.
@@ -63,6 +65,7 @@ class Probes:
         self._dumps: list[Callable[[str], None]] = []
         self._dump_timer: Timer | None = None
         self._dump_late = False
+        self._ended = False
 
     # -- whether Python code can run
 
@@ -94,7 +97,8 @@ class Probes:
 
     def pong(self, frame: Frame) -> None:
         """Takes a PONG; one that nobody waits for is ignored."""
-        self._answer(frame.request, str(frame.parts[0], "utf-8", "replace") if frame.parts else "")
+        if frame.request in self._pings:
+            self._answer(frame.request, "".join(str(part[:_FAULT], "utf-8", "replace") for part in frame.parts))
 
     def _answer(self, number: int, answer: str | None) -> None:
         done, timer = self._pings.pop(number, (None, None))
@@ -109,6 +113,9 @@ class Probes:
 
         :param deaf: whether the worker has just not answered PING, and need not be asked.
         """
+        if self._ended:
+            done("")
+            return
         self._dumps.append(done)
         if len(self._dumps) > 1:
             return
@@ -118,9 +125,9 @@ class Probes:
             self._ping(self._told_where, STACK, WHERE_AT_LAST)
 
     def _told_where(self, answer: str | None) -> None:
-        if answer is not None:
-            self._answer_dumps(answer[:_FAULT])
-        elif self._dumps:  # else it has ended
+        if answer:
+            self._answer_dumps(answer)
+        elif not self._ended:
             self._signal_dump()
 
     def _signal_dump(self) -> None:
@@ -162,7 +169,9 @@ class Probes:
         """The worker has ended: everybody who waits is told; returns what faulthandler has said at last."""
         if self._dump_timer is not None:  # until its time it would keep the worker, and half a megabyte of buffers
             self._dump_timer.cancel()
-            self._dump_timer = None
+        elif self._fault.startswith(_ASKED) and _FATAL not in self._fault:
+            self._fault = b""  # a dump that came when nobody waited for it any longer, and not of what it died of
+        self._ended = True
         fault = self._fault.decode("utf-8", "replace")
         self._answer_dumps(fault)
         for number in list(self._pings):

@@ -47,6 +47,8 @@ ASK_AGAIN, ASK_SELDOM = 0.01, 1.0
 EXIT_AFTER = 0.25
 #: Questions to frontends that may wait for an answer.
 QUESTIONS = 1000
+#: Bytes of names, stacks and tables that are taken: it takes time to decode them.
+_WORDS = 1 << 16
 #: The largest process id that there can be.
 _LAST_PID = (1 << 22) - 1
 
@@ -145,19 +147,19 @@ class Speech:
             case Kind.MORE:
                 self._carry_out(self._router.worker_asks(number))
             case Kind.CELL:
-                self._cells.learn(_number(parts[0]), decode_text(parts[1]))
+                self._cells.learn(_number(parts[0]), decode_text(parts[1][:_WORDS]))
             case Kind.ROLLBACK:
                 self._on_rollback()
             case Kind.JOINED:
                 self._carry_out(self._router.worker_joins(number, unlocked=bool(frame.flags & UNLOCKED)))
             case Kind.DETOUR:
-                self._subshells.detour(number, decode_text(parts[0]), over=bool(frame.flags & OVER))
+                self._subshells.detour(number, decode_text(parts[0][:_WORDS]), over=bool(frame.flags & OVER))
             case Kind.DEBUGGED:
                 self._debugger.frame(frame)
             case Kind.WHERE:
-                self._interrupts.tell_where(number, self._cells.named(decode_text(parts[0])))
+                self._interrupts.tell_where(number, self._cells.named(decode_text(parts[0][:_WORDS])))
             case Kind.LARGEST:
-                self._on_largest(number, decode_text(parts[0]))
+                self._on_largest(number, decode_text(parts[0][:_WORDS]))
             case Kind.GOODBYE:
                 self._on_goodbye()
 

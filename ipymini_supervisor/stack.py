@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$')
+_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d{1,9}) in (?P<function>.*)$')
 #: Where only one thread is dumped, it has no number.
 _THREAD = re.compile(
     r"^(?:(?P<current>Current thread 0x[0-9a-f]+|Stack)|Thread 0x[0-9a-f]+) (?:\[.*\] )?\(most recent call first\):"
 )
-_CELL = re.compile(r"^<ipython-input-(\d+)-[0-9a-f]+>$")
+_CELL = re.compile(r"^<ipython-input-(\d{1,9})-[0-9a-f]+>$")
 _FILE = re.compile(r'^  File "(?P<file>[^"\n]*)", line ', re.M)
 #: Names of cells that are kept, and the characters that each may have: faulthandler writes no more.
 _REMEMBERED, _LONGEST = 10_000, 500
@@ -85,7 +85,7 @@ def parse(dump: str, *, main: bool = False) -> list[Line]:
 
 def read(text: str) -> list[Line]:
     """The frames of user code in a stack as `traceback.format_stack` writes it, most recent call last."""
-    found = re.finditer(r'^  File "(?P<file>.*)", line (?P<line>\d+), in (?P<function>.*)$', text, re.M)
+    found = re.finditer(r'^  File "(?P<file>.*)", line (?P<line>\d{1,9}), in (?P<function>.*)$', text, re.M)
     frames = [Line(match["file"], int(match["line"]), match["function"]) for match in found]
     return _user_code(frames[::-1])[::-1]
 

@@ -20,13 +20,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from ipymini_worker.wire import DUMP_SIGNAL, NUDGE_SIGNAL
+from ipymini_worker import where
+from ipymini_worker.wire import DUMP_SIGNAL, LAST_NUDGE, NUDGE_SIGNAL
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
-#: Seconds that the supervisor's word may take to come after its signal.
-_WORD_WITHIN = 0.05
+#: Seconds that the supervisor's word may take to come after its signal, and looks for it meanwhile.
+_WORD_WITHIN, _LOOKS = 0.05, 50
+#: The library's own, whatever user code makes of them.
+_now, _sleep = time.monotonic, time.sleep
 
 
 class Gate:
@@ -38,7 +41,8 @@ class Gate:
         self._installed: Handler | int | None = None
         self._quiet: Handler = self._note
         self._told = threading.Event()
-        self._lost = False
+        self._told_at = 0.0
+        self._lost = 0.0  # when an interrupt was lost that is to be raised once more
         #: Called in the main thread a moment after an interrupt that has not ended the request; must raise nothing.
         self.on_nudge: Callable[[], None] = lambda: None
         signal.signal(signal.SIGINT, self._quiet)
@@ -54,25 +58,32 @@ class Gate:
         report = sys.unraisablehook
 
         def on_unraisable(unraisable: sys.UnraisableHookArgs, /) -> None:
-            if unraisable.exc_type is KeyboardInterrupt and _in_main_thread() and self._word_comes():
-                self._lost = True  # nothing may follow that a nudge could be raised in
+            if unraisable.exc_type is KeyboardInterrupt and _in_main_thread() and self._nudge_comes():
+                self._lost = _now()  # nothing may follow that a nudge could be raised in
             else:
                 report(unraisable)
 
         sys.unraisablehook = on_unraisable
 
-    def _word_comes(self) -> bool:
-        """As `was_interrupted`, but takes no lock: a finalizer may run where that is held."""
-        deadline = time.monotonic() + _WORD_WITHIN
-        while not self._told.is_set() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        return self._told.is_set()
+    def _nudge_comes(self) -> bool:
+        """Whether the supervisor has asked for an interrupt, and has a nudge yet to send. Takes no lock: a finalizer
+        may run where `was_interrupted` holds one.
+        """
+        for _ in range(_LOOKS):
+            if self._told.is_set() and _now() - self._told_at < LAST_NUDGE:
+                return True
+            _sleep(_WORD_WITHIN / _LOOKS)
+        return False
+
+    def forked(self) -> None:
+        """This is a process that user code has forked: nobody nudges it."""
+        self._told = threading.Event()
 
     def _nudged(self, signum: int, frame: FrameType | None) -> None:
         __tracebackhide__ = True
         self.on_nudge()
-        if self._lost:
-            self._lost = False
+        lost, self._lost = self._lost, 0.0
+        if lost and _now() - lost < LAST_NUDGE:  # else it was another interrupt that was lost
             handler = signal.getsignal(signal.SIGINT)
             if callable(handler):
                 handler(signal.SIGINT, frame)
@@ -83,11 +94,12 @@ class Gate:
         if _in_main_thread():
             # An earlier cell may have blocked them, and every interrupt would have to kill. What is pending comes now.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, NUDGE_SIGNAL, DUMP_SIGNAL))
-        self._noted = self._lost = False
+        self._noted, self._lost = False, 0.0
         self._told.clear()
 
     def tell(self) -> None:
         """The supervisor says that it interrupts the active request; called in the control thread."""
+        self._told_at = _now()
         self._told.set()
 
     def was_interrupted(self) -> bool:
@@ -198,10 +210,10 @@ class ThreadGate:
             try:
                 if self._handler is None:
                     raise KeyboardInterrupt
-                self._handler(signal.SIGINT, sys._current_frames().get(self._thread))
+                self._handler(signal.SIGINT, where.frames().get(self._thread))
             except KeyboardInterrupt:
                 _set_in(self._thread, KeyboardInterrupt)
-                _wake_loop(sys._current_frames().get(self._thread))
+                _wake_loop(where.frames().get(self._thread))
         return True
 
     def was_interrupted(self) -> bool:

@@ -6,7 +6,6 @@ so many objects and no more; and what it says of containers is an estimate, from
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from itertools import islice
 from types import FrameType, ModuleType
 from typing import Any, NamedTuple
 
+from ipymini_worker import where
 from ipymini_worker.variables import is_shown
 
 #: Variables that are shown, and the least that one is shown for, in bytes.
@@ -67,7 +67,7 @@ def find(namespace: Mapping[str, Any]) -> list[Row]:
 def _variables(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((name, value) for name, value in list(namespace.items()) if is_shown(name))
     own = threading.get_ident()
-    for thread, top in sys._current_frames().items():
+    for thread, top in where.frames().items():
         frame: FrameType | None = top if thread != own else None
         while frame is not None:
             if frame.f_globals is namespace and frame.f_locals is not namespace:

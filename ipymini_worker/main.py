@@ -159,7 +159,8 @@ class Worker:
             self._answering.fail(self._owed, error)
             return
         if isinstance(error, KeyboardInterrupt) and self._loop.shared:
-            self._loop.cancel()  # it came when the loop did not run, and is meant for the cells that are left in it
+            with suppress(Exception):  # a cell has closed it
+                self._loop.cancel()  # it came when the loop did not run, and is meant for the cells that are left in it
             return
         try:
             self._shell.showtraceback_as_text()
@@ -262,9 +263,12 @@ class Worker:
             self._to_a_thread(self._subshells, frame)
 
     def _pong(self, frame: Frame) -> None:
-        wanted = frame.flags & STACK
-        main = threading.main_thread().ident
-        parts = (where.stack(main).encode("utf-8", "backslashreplace"),) if wanted else ()
+        parts: tuple[bytes, ...] = ()
+        if frame.flags & STACK:
+            try:
+                parts = (where.stack(threading.main_thread().ident).encode("utf-8", "backslashreplace"),)
+            except Exception:  # an audit hook of the user's that refuses it, or no memory: faulthandler needs neither
+                parts = ()
         self._control_link.send(Kind.PONG, frame.request, parts)
 
     def _on_nudge(self) -> None:
@@ -313,6 +317,7 @@ class Worker:
         """In a process that user code forked: what it prints goes to the descriptors, and the link is not its own."""
         if self._snapshots.forking:
             return
+        self._gate.forked()
         if self._debugger is not None:
             self._debugger.leave()
         for stream in self._streams:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from ipymini_worker import context, survival
+from ipymini_worker import context, survival, where
 from ipymini_worker.answering import Answering
 from ipymini_worker.control import leave
 from ipymini_worker.interrupts import ThreadGate
@@ -184,7 +184,7 @@ class Helper(survival.Renewable):
 
     def stack(self) -> str:
         """Where it is, most recent call last."""
-        frame = sys._current_frames().get(self.ident or 0)
+        frame = where.frames().get(self.ident or 0)
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
 

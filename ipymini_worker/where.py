@@ -7,19 +7,36 @@ look with the interpreter's lock held finds whole frames only; the signal is for
 
 from __future__ import annotations
 
+import gc
 import sys
+from types import FrameType
 
 #: Frames that are told, and characters of each name, as faulthandler has it.
 _FRAMES, _CHARACTERS = 100, 500
 
 
+def frames() -> dict[int, FrameType]:
+    """`sys._current_frames()`, the innermost frame of each thread. Up to Python 3.11 the collector may begin in the
+    midst of it, and a finalizer that lets another thread start one would wait for a lock that it holds, for ever.
+    """
+    if sys.version_info >= (3, 12) or not gc.isenabled():
+        return sys._current_frames()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        gc.enable()
+
+
 def stack(thread: int | None) -> str:
-    """The stack of a thread, most recent call first.
+    """The stack of a thread, most recent call first; "" where Python runs without the lock.
 
     :param thread: its identifier, as `threading.get_ident` has it.
     """
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return ""
     lines = ["Stack (most recent call first):"]
-    frame = sys._current_frames().get(thread or 0)
+    frame = frames().get(thread or 0)
     while frame is not None:
         if len(lines) > _FRAMES:
             lines.append("  ...")

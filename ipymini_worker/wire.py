@@ -154,6 +154,8 @@ DUMP_SIGNAL = signal.SIGRTMAX - 2 if sys.platform == "linux" else signal.SIGUSR2
 #: A signal that does nothing but end a system call, and send text that waits for its line's end: a SIGINT that
 #: CPython's own handler took just before the call would wait for its end.
 NUDGE_SIGNAL = signal.SIGURG
+#: Seconds after an interrupt at which the last one is sent.
+LAST_NUDGE = 0.4
 
 Part = bytes | bytearray | memoryview
 

@@ -85,7 +85,9 @@ class Run:
     @property
     def result(self) -> str:
         """The text of the result."""
-        (content,) = self.contents("execute_result")
+        contents = self.contents("execute_result")
+        assert len(contents) == 1, (self.replies, self.published)
+        (content,) = contents
         return str(content["data"]["text/plain"])
 
     @property

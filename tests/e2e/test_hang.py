@@ -177,6 +177,35 @@ def test_stack_is_never_that_of_another_thread(client: Client) -> None:
     assert client.execute("signal.pthread_sigmask(signal.SIG_UNBLOCK, [DUMP_SIGNAL])").status == "ok"
 
 
+def test_a_look_that_user_code_refuses(client: Client) -> None:
+    """It is had by a signal; and whatever else is asked while a cell runs is answered."""
+    code = "def refuse(event, args):\n    if event == 'sys._current_frames': raise PermissionError\nsys.addaudithook(refuse)"
+    assert client.execute(f"import sys\n{code}").status == "ok"
+    cell = client.start("print('begun'); time.sleep(1000)")
+    client.wait_text(cell, "begun")
+    for _ in range(2):
+        state = ask_state(client, stack=True)
+        assert (state["state"], state["stack"]) == ("running", ["Cell In[3], line 1"])
+    client.interrupt()
+    assert client.finish(cell).error == "KeyboardInterrupt"
+
+
+def test_a_second_interrupt_says_where_it_was_and_not_where_it_went(client: Client) -> None:
+    cell = client.start(
+        "def works():\n    print('works')\n    while True: pass\ndef cleans():\n    end = time.monotonic() + 0.5\n"
+        "    while time.monotonic() < end: pass\n"
+        "for _ in range(2):\n    try: works()\n    except KeyboardInterrupt: cleans(); print('cleaned')"
+    )
+    for text in ("works", "cleaned\nworks"):
+        client.wait_text(cell, text)
+        client.interrupt()
+    assert client.finish(cell).status == "ok"
+    assert cell.text() == "works\ncleaned\n" * 2
+    told = cell.text("stderr")
+    assert ", in works" in told
+    assert "in cleans" not in told
+
+
 def test_a_thousand_looks_at_a_cell_that_is_busy(client: Client) -> None:
     """Each finds it between two instructions of Python's; in the midst of one a look would be the end of it."""
     cell = client.start(

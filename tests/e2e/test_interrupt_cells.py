@@ -139,14 +139,30 @@ IGNORED = {
 @pytest.mark.parametrize("where", IGNORED)
 def test_an_interrupt_that_python_ignores(ready: Client, where: str, then: str) -> None:
     """As it does where nobody could catch it; the import of a module is full of such places."""
-    define = "begun = []\ndef hold():\n    print('begun')\n    while True: begun.append(1)\n"
+    define = "def hold():\n    print('begun')\n    while True: pass\n"
     cell = ready.start(f"{define}{IGNORED[where]}\n{then}")
     ready.wait_text(cell, "begun")
     ready.interrupt()
     assert ready.finish(cell).error == "KeyboardInterrupt"
     assert cell.text("stderr") == ""
     assert "nudge" not in cell.traceback
-    assert ready.execute("len(begun) > 0").result == "True"
+    assert ready.execute("1").result == "1"
+
+
+def test_an_interrupt_that_python_ignores_too_late(ready: Client) -> None:
+    """Nothing would raise it any more; it is told as Python tells it, and does not come upon whoever is next."""
+    cell = ready.start(
+        "class Thing:\n    def __del__(self):\n        try:\n            print('begun'); time.sleep(1000)\n"
+        "        finally:\n            time.sleep(0.6)\nthing = Thing(); del thing\n"
+        "try:\n    print('goes on'); time.sleep(1000)\nexcept KeyboardInterrupt:\n    time.sleep(0.3); print('saved')"
+    )
+    ready.wait_text(cell, "begun")
+    ready.interrupt()
+    ready.wait_text(cell, "goes on")
+    ready.interrupt()
+    assert ready.finish(cell).status == "ok"
+    assert cell.text() == "begun\ngoes on\nsaved\n"
+    assert "KeyboardInterrupt" in cell.text("stderr")
 
 
 def test_a_finalizer_that_fails_is_told(ready: Client) -> None:

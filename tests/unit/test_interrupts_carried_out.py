@@ -13,7 +13,7 @@ from fakes import KEY, Clock, Received, Sockets, message
 from ipymini_supervisor import interrupts as module
 from ipymini_supervisor import tree
 from ipymini_supervisor.frontends import Frontends
-from ipymini_supervisor.interrupts import HINT_AFTER, NUDGE_AFTER, Interrupts
+from ipymini_supervisor.interrupts import HINT_AFTER, LOOK_WITHIN, NUDGE_AFTER, Interrupts
 from ipymini_supervisor.ladder import GAP
 from ipymini_supervisor.outbox import Outbox
 from ipymini_supervisor.router import Action, Interrupt, Request, Router
@@ -30,6 +30,7 @@ class Worker:
     """Keeps what is done to it."""
 
     pid = 1234
+    buried = False
 
     def __init__(self) -> None:
         self.signals: list[tuple[str, int]] = []
@@ -188,14 +189,37 @@ def test_second_interrupt_shows_the_stack_and_sends_sigint_again(house: House) -
     house.asks()
     house.clock.advance(GAP)
     assert house.asks() == (2, "SIGINT")
-    assert house.worker.signals.count(("group", signal.SIGINT)) == 2
+    assert house.worker.signals.count(("group", signal.SIGINT)) == 1  # first the look: then it may be somewhere else
     house.worker.dumps.pop()(DUMP)
+    assert house.worker.signals.count(("group", signal.SIGINT)) == 2
     ((_, text),) = house.said()
     lines = text.splitlines()
     assert lines[0] == "The cell still runs after an interrupt."
     assert "Cell In[7], line 3" in text
     assert lines[-1] == "SIGINT was sent again. Interrupt once more to kill the worker."
     house.waits(HINT_AFTER)
+    assert house.said() == []
+
+
+def test_sigint_does_not_wait_for_a_look_that_takes_long(house: House) -> None:
+    house.runs()
+    house.asks()
+    house.clock.advance(GAP)
+    house.asks()
+    house.waits(LOOK_WITHIN)
+    assert house.worker.signals.count(("group", signal.SIGINT)) == 2
+    house.worker.dumps.pop()(DUMP)
+    assert house.worker.signals.count(("group", signal.SIGINT)) == 2
+    assert "Cell In[7], line 3" in house.said()[0][1]
+
+
+def test_where_a_worker_was_that_has_died_is_for_the_obituary_to_say(house: House) -> None:
+    house.runs()
+    house.asks()
+    house.clock.advance(GAP)
+    house.asks()
+    house.worker.buried = True
+    house.worker.dumps.pop()(DUMP)
     assert house.said() == []
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from ipymini_supervisor import stack
 from ipymini_worker import where
@@ -52,3 +57,25 @@ def test_many_frames_are_not_all_told() -> None:
 
 def test_a_thread_that_is_gone_has_no_frames() -> None:
     assert where.stack(None) == where.stack(1) == "Stack (most recent call first):\n"
+
+
+def test_where_it_would_stand_still_the_collector_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 holds a lock while it makes the frames, and a finalizer may wait for somebody who waits for that."""
+    seen: list[bool] = []
+    look = sys._current_frames
+
+    def looks() -> dict[int, Any]:
+        seen.append(gc.isenabled())
+        return look()
+
+    monkeypatch.setattr(sys, "_current_frames", looks)
+    assert threading.get_ident() in where.frames()
+    assert gc.isenabled()
+    assert seen == [sys.version_info >= (3, 12)]
+
+
+def test_a_line_that_no_file_has_is_not_read() -> None:
+    assert stack.parse(f'Stack (most recent call first):\n  File "x", line {"1" * 5000} in f\n', main=True) == []
+    assert stack.read(f'  File "x", line {"1" * 5000}, in f\n') == []
+    (line,) = stack.parse(f'Stack (most recent call first):\n  File "<ipython-input-{"1" * 5000}-0>", line 1 in f\n')
+    assert line.cell is None

@@ -495,6 +495,42 @@ def test_worker_that_is_kept_from_running_has_time_to_say_where_it_is(house: Hou
     assert house.process.signals == [("alone", DUMP_SIGNAL)]
 
 
+def test_worker_that_answers_and_cannot_say_where_it_is_gets_a_signal(house: House) -> None:
+    house.worker.dump(lambda text: None)
+    house.process.says(Kind.PONG, 1)
+    house.handles()
+    assert house.process.signals == [("alone", DUMP_SIGNAL)]
+
+
+def test_of_what_a_worker_says_about_itself_so_much_is_taken(house: House) -> None:
+    dumps: list[str] = []
+    house.worker.dump(dumps.append)
+    for number in (1, 77):
+        house.process.says(Kind.PONG, number, b"x" * 100_000)
+        while readable(house.process.control.fileno(), 0):
+            house.handles()
+    assert dumps == ["x" * 65536]
+
+
+def test_a_worker_that_has_ended_is_nowhere(house: House) -> None:
+    """Whoever hears of its end may ask."""
+    dumps: list[str] = []
+    house.worker.ping(lambda answered: house.worker.dump(dumps.append, deaf=True))
+    house.process.dies(-9)
+    house.worker.bury()
+    assert (dumps, house.process.signals, house.timers.timeout(0)) == ([""], [], None)
+
+
+def test_a_dump_that_nobody_waits_for_any_longer_is_no_part_of_the_obituary(house: House) -> None:
+    """A worker that was stopped may write it when it goes on."""
+    house.worker.dump(lambda text: None, deaf=True)
+    house.waits(DUMP_BEGINS)
+    house.process.writes("fault", b"Stack (most recent call first):\n" + DUMP)
+    house.handles()
+    house.process.dies(3)
+    assert house.worker.bury().fault == ""
+
+
 def test_last_words_of_a_worker_that_is_asked_where_it_is(house: House) -> None:
     """They are told to whoever has asked, and belong into the obituary."""
     dumps: list[str] = []
