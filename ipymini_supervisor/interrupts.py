@@ -93,7 +93,7 @@ class Interrupts:
         due = [request]
 
         def send() -> None:
-            if due and self._runs(due.pop()):
+            if due and self._runs(due.pop()) and not worker.buried:
                 self._carry_out(self._router.interrupt(MAIN))
 
         def looked(dump: str) -> None:

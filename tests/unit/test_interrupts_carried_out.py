@@ -221,6 +221,7 @@ def test_where_a_worker_was_that_has_died_is_for_the_obituary_to_say(house: Hous
     house.worker.buried = True
     house.worker.dumps.pop()(DUMP)
     assert house.said() == []
+    assert house.worker.signals.count(("group", signal.SIGINT)) == 1
 
 
 def test_worker_that_does_not_tell_where_it_is_may_be_stopped(house: House) -> None:
