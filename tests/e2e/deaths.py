@@ -18,7 +18,7 @@ from .kernels import Kernel
 
 MIME = "application/vnd.ipymini.obituary+json"
 #: Seconds from a death to its error reply that even a busy machine keeps.
-SOON = 5.0
+SOON = 15.0
 
 
 class Scene:

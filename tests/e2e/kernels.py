@@ -63,7 +63,7 @@ def wait_gone(processes: Sequence[psutil.Process], timeout: float) -> list[psuti
     return left
 
 
-def assert_gone(mark: str, timeout: float = 5.0) -> None:
+def assert_gone(mark: str, timeout: float = TIMEOUT) -> None:
     """Waits until no process carries the mark; ends those that are left by their pids.
 
     :raises AssertionError: there were some.

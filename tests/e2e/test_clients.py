@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
@@ -21,7 +22,7 @@ from nbclient.exceptions import CellExecutionError
 
 from . import tour
 from .client import TIMEOUT
-from .kernels import MARK, assert_gone, marked
+from .kernels import MARK, assert_gone, command, marked
 
 CTRL_C, CTRL_D = "c", "d"
 
@@ -116,7 +117,7 @@ def test_nbclient_stops_at_an_error(mark: str, tmp_path: Path, code: str) -> Non
     with pytest.raises(CellExecutionError) as caught:
         NotebookClient(content, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert caught.value.ename in ("ValueError", "WorkerDied", "AssertionError")
-    assert content.cells[0].outputs[0].text == "one\n"
+    assert "".join(output.text for output in content.cells[0].outputs) == "one\n"
     assert content.cells[2].outputs == []
 
 
@@ -167,7 +168,9 @@ def test_eight_restarts_in_a_row_lose_nothing(manager: KernelManager, blocking: 
         reply = blocking.execute_interactive(f"x = {number}; print(x)", output_hook=seen.append, timeout=TIMEOUT)
         assert reply["content"]["status"] == "ok"
         assert reply["content"]["execution_count"] == 1
-        assert [m["msg_type"] for m in seen] == ["status", "execute_input", "stream", "status"]
+        # The number and its line's end may come apart.
+        types = [kind for kind, _ in groupby(str(m["msg_type"]) for m in seen)]
+        assert types == ["status", "execute_input", "stream", "status"]
         manager.restart_kernel(now=number % 2 == 1)
     assert blocking.execute_interactive("x", timeout=TIMEOUT)["content"]["ename"] == "NameError"
 
@@ -187,7 +190,7 @@ def test_a_manager_that_kills(mark: str) -> None:
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    assert_gone(mark, 2)
+    assert_gone(mark)
 
 
 # -- jupyter console
@@ -238,7 +241,7 @@ def test_jupyter_console(console: Callable[..., pexpect.spawn[str]], mark: str) 
     child.sendline("name")
     child.expect("'World'")
     child.expect(r"In \[7\]: ")
-    assert len([p for p in marked(mark) if "ipymini_supervisor" in " ".join(p.cmdline())]) == 1
+    assert len([p for p in marked(mark) if "ipymini_supervisor" in command(p)]) == 1
     child.sendline("exit")
     child.expect(pexpect.EOF)
     child.wait()

@@ -31,7 +31,7 @@ def in_a_thread(scene: Scene) -> Run:
 def in_a_thread_of_an_earlier_cell(scene: Scene) -> Run:
     scene.client.execute("at_gate(die)")
     cell = scene.client.start("print('before')\ntime.sleep(1000)")
-    scene.client.wait_text(cell, "before")
+    scene.client.wait_text(cell, "before\n")
     scene.open_gate()
     return cell
 
@@ -107,7 +107,8 @@ def test_what_the_next_worker_is(kernel: Kernel, client: Client, name: str) -> N
     cell = client.start("print('before')\nat_gate(die)\ntime.sleep(1000)")
     queued = [client.start("y = 1") for _ in range(3)]
     completion = client.send("complete_request", {"code": "zi", "cursor_pos": 2})
-    client.wait_text(cell, "before")
+    client.wait_text(cell, "before\n")
+    client.ask("kernel_info_request")  # what was sent before has arrived
     at = time.perf_counter()
     scene.open_gate()
     client.finish(cell)

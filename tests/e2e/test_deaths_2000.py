@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -95,9 +96,11 @@ class Belongings:
 
     def __init__(self, kernel: Kernel) -> None:
         process = psutil.Process(kernel.process.pid)
-        self.descriptors = sorted(
-            os.readlink(f"/proc/{process.pid}/fd/{f}")[:6] for f in os.listdir(f"/proc/{process.pid}/fd")
-        )
+        self.descriptors = []
+        for fd in os.listdir(f"/proc/{process.pid}/fd"):
+            with suppress(FileNotFoundError):  # that of a snapshot that another one has just taken the place of
+                self.descriptors.append(os.readlink(f"/proc/{process.pid}/fd/{fd}")[:6])
+        self.descriptors.sort()
         self.threads = process.num_threads()
         self.memory = process.memory_info().rss
         self.children = len(process.children())

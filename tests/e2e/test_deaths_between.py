@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import textwrap
+import time
+from contextlib import suppress
 
 import psutil
 import pytest
 
-from .client import Client, Run
+from .client import TIMEOUT, Client, Run
 from .conftest import StartKernel
 from .deaths import Scene, profile
 from .faults import FAULTS, IMPORTS
@@ -61,6 +63,10 @@ def test_descriptors_closed_while_nothing_runs(kernel: Kernel, client: Client) -
     scene = Scene(kernel, client, "descriptors closed")
     client.execute("at_gate(die)")
     scene.open_gate()
+    deadline = time.monotonic() + TIMEOUT
+    with suppress(psutil.NoSuchProcess):
+        while scene.worker.num_fds() > 3:
+            assert time.monotonic() < deadline
     cell = client.execute("1")
     if cell.status == "error":
         assert cell.error == "WorkerDied"

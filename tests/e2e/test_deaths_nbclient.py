@@ -17,6 +17,8 @@ from .faults import FAULTS, IMPORTS
 #: How many times as long as a cell with an ordinary error a cell that dies may take, until its error has come: about a
 #: second where the other takes a tenth, and no matter how busy the machine is.
 RATIO = 10
+#: Seconds for which a busy machine may stand still.
+STALL = 10
 #: Seconds that the supervisor waits besides for a process that has closed its link and goes on.
 CLOSED = 0.5
 
@@ -46,7 +48,8 @@ def outputs(cell: Any) -> list[str]:
 def check_dead_cell(name: str, cell: Any) -> None:
     """What it printed, and then the error with our sentence."""
     assert outputs(cell)[0] == "stream"
-    assert cell["outputs"][0]["text"].startswith("before\n")
+    printed = [o["text"] for o in cell["outputs"] if o["output_type"] == "stream" and o["name"] == "stdout"]
+    assert "".join(printed).startswith("before\n")  # the line's end may come apart
     assert outputs(cell)[-1] == "error"
     error = cell["outputs"][-1]
     assert error["ename"] == "WorkerDied"
@@ -65,7 +68,8 @@ def check_soon(name: str, cells: Any) -> None:
     """The error of the cell that has died came soon, compared with those of the others."""
     taken, ordinary = seconds(cells[2]), max(seconds(cell) for cell in cells[:2])
     print(f"{name}: {taken:.3f} s, {taken / ordinary:.1f} times as long as an ordinary error")
-    assert taken < RATIO * ordinary + (0 if FAULTS[name].dies else CLOSED)
+    # A machine that stands still for seconds does so here or there; the timeout is far above that.
+    assert taken < max(RATIO * ordinary, STALL) + (0 if FAULTS[name].dies else CLOSED)
 
 
 @pytest.mark.row("Protocol", "nbclient gets a crash as an error of the cell")

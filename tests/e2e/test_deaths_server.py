@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -56,9 +58,14 @@ def own_statuses(tab: Tab) -> list[dict[str, dict[str, str]]]:
     ]
 
 
-def test_a_death_while_idle(server: Server, served: str, tab: Tab) -> None:
+def test_a_death_while_idle(server: Server, served: str, tab: Tab, tmp_path: Path) -> None:
     pid = tab.supervisor()
-    tab.run("import os, signal, threading, time\nthreading.Timer(0.05, os._exit, (3,)).start()")
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    tab.run(
+        f"import os, threading\ndef die(): open({str(gate)!r}).read(); os._exit(3)\nthreading.Thread(target=die, daemon=True).start()"
+    )
+    gate.write_text("go")
     while not [m for m in tab.messages if m["msg_type"] == "stream" and "exit status 3" in m["content"]["text"]]:
         tab.take()
     assert tab.supervisor() == pid

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from .client import Client
+from .client import TIMEOUT, Client
 from .conftest import StartKernel
 from .dap import Debugger
 
@@ -140,6 +141,7 @@ def test_interrupt_while_stopped(client: Client, debugger: Debugger) -> None:
         client.interrupt()
         assert client.finish(run).error == "KeyboardInterrupt"
         assert "pydevd" not in run.traceback
+        debugger.event("continued")  # which comes by another way than the reply
         assert debugger.good("debugInfo")["stoppedThreads"] == []
         assert debugger.good("debugInfo")["breakpoints"]
 
@@ -240,6 +242,9 @@ def test_a_hung_worker_keeps_nobody_waiting(client: Client, debugger: Debugger) 
     run = client.start(f"{prepare}; lock(m, print('begun') or 0)")
     client.wait_text(run, "begun\n")
     assert debugger.good("debugInfo")["isStarted"]
+    deadline = time.monotonic() + TIMEOUT
+    while client.ask("worker_state_request", channel="control").reply["state"] != "unresponsive":
+        assert time.monotonic() < deadline
     assert "does not answer" in debugger.failure("stackTrace", threadId=1)
     debugger.good("terminate")
     debugger.event("terminated")

@@ -77,6 +77,13 @@ def wait_state(client: Client, state: str, **content: bool) -> Content:
     return told
 
 
+def wait_stack(client: Client, stack: list[str]) -> None:
+    """Waits until that is where the worker is: for a moment it may still be in a `print`."""
+    deadline = time.monotonic() + TIMEOUT
+    while (told := wait_state(client, "running", stack=True)["stack"]) != stack:
+        assert time.monotonic() < deadline, told
+
+
 @pytest.mark.parametrize("name", DEAF)
 def test_what_is_answered(client: Client, kernel: Kernel, name: str) -> None:
     """All that needs no worker, at once, and in the midst of whatever it does."""
@@ -106,7 +113,7 @@ def test_what_is_answered(client: Client, kernel: Kernel, name: str) -> None:
     assert client.finish(cell).status == "error"
     assert client.finish(queued).status == "aborted"
     assert kernel.wait() == 0
-    assert time.perf_counter() - at < 5.5
+    assert time.perf_counter() - at < TIMEOUT
 
 
 @pytest.mark.parametrize("name", DEAF)
@@ -126,6 +133,9 @@ def test_the_state_is_told(client: Client, name: str) -> None:
     assert "stack" not in state
     state = wait_state(client, expected, stack=True)
     if name != "stopped":
+        deadline = time.monotonic() + TIMEOUT
+        while not state["stack"] and time.monotonic() < deadline:  # a busy machine may keep it from saying so
+            state = wait_state(client, expected, stack=True)
         assert state["stack"][0].startswith("Cell In[2], line "), state["stack"]
     later = ask_state(client)
     assert later["seconds"] >= state["seconds"]
@@ -134,8 +144,7 @@ def test_the_state_is_told(client: Client, name: str) -> None:
 def test_the_states_of_a_quiet_worker(client: Client) -> None:
     cell = client.start("def inner():\n    print('begun'); time.sleep(1000)\n\ninner()")
     client.wait_text(cell, "begun")
-    state = wait_state(client, "running", stack=True)
-    assert state["stack"] == ["Cell In[2], line 4", "Cell In[2], line 2, in inner"]
+    wait_stack(client, ["Cell In[2], line 4", "Cell In[2], line 2, in inner"])
     client.interrupt()
     client.finish(cell)
     wait_state(client, "idle")
@@ -161,18 +170,19 @@ def test_stacks_asked_for_in_a_row(client: Client) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a signal cannot be sent to one thread of a process")
-def test_stack_is_never_that_of_another_thread(client: Client) -> None:
+def test_stack_is_never_that_of_another_thread(client: Client, kernel: Kernel) -> None:
     """Which would take the signal while the main thread does not: it blocks it, or has another one pending."""
     cell = client.start(
         "from ipymini_worker.wire import DUMP_SIGNAL\nsignal.pthread_sigmask(signal.SIG_BLOCK, [DUMP_SIGNAL])\n"
         "there = threading.Event()\n"
         "def elsewhere():\n    signal.pthread_sigmask(signal.SIG_UNBLOCK, [DUMP_SIGNAL]); there.set(); time.sleep(1000)\n"
         "threading.Thread(target=elsewhere, daemon=True).start(); there.wait()\n"
-        "import ctypes; print('begun'); ctypes.PyDLL(None).sleep(3)"  # with the GIL: only a signal can tell where it is
+        "import ctypes; os.mkfifo('held'); print('begun')\n"
+        "ctypes.PyDLL(None).open(b'held', os.O_RDONLY)"  # with the GIL: only a signal can tell where it is
     )
     client.wait_text(cell, "begun")
-    state = ask_state(client, stack=True)
-    assert (state["state"], state["stack"]) == ("unresponsive", [])
+    assert wait_state(client, "unresponsive", stack=True)["stack"] == []
+    (kernel.folder / "held").write_text("")
     assert client.finish(cell).status == "ok"
     assert client.execute("signal.pthread_sigmask(signal.SIG_UNBLOCK, [DUMP_SIGNAL])").status == "ok"
 
@@ -184,8 +194,7 @@ def test_a_look_that_user_code_refuses(client: Client) -> None:
     cell = client.start("print('begun'); time.sleep(1000)")
     client.wait_text(cell, "begun")
     for _ in range(2):
-        state = ask_state(client, stack=True)
-        assert (state["state"], state["stack"]) == ("running", ["Cell In[3], line 1"])
+        wait_stack(client, ["Cell In[3], line 1"])
     client.interrupt()
     assert client.finish(cell).error == "KeyboardInterrupt"
 
@@ -215,8 +224,8 @@ def test_a_thousand_looks_at_a_cell_that_is_busy(client: Client) -> None:
     )
     client.wait_text(cell, "begun")
     for _ in range(1000):
-        state = ask_state(client, stack=True)
-        assert (state["state"], state["cell"]) == ("running", 2)
+        state = wait_state(client, "running", stack=True)
+        assert state["cell"] == 2
         assert state["stack"][0].startswith("Cell In[2], line "), state["stack"]
     client.interrupt()
     assert client.finish(cell).error == "KeyboardInterrupt"
@@ -266,7 +275,7 @@ def test_a_worker_that_is_stopped_goes_on(client: Client) -> None:
     os.kill(pid, signal.SIGSTOP)
     cell = client.start("1")
     client.wait_busy(cell)
-    assert ask_state(client)["state"] == "stopped"
+    wait_state(client, "stopped")
     os.kill(pid, signal.SIGCONT)
     assert client.finish(cell).result == "1"
 

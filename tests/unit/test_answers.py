@@ -53,8 +53,9 @@ class Worker:
         self.pings += 1
         done(self.well)
 
-    def dump(self, done: Callable[[str], None]) -> None:
+    def dump(self, done: Callable[[str], None], *, deaf: bool) -> None:
         """At once."""
+        assert deaf is not self.well
         self.dumps += 1
         done(DUMP)
 
