@@ -44,6 +44,7 @@ class Flow:
         self._clock = clock
         self._patience = patience
         self._waiting: dict[int, int] | None = None
+        self._looked = 0.0  # when
         self._untold = ""
         self._text_timer: Timer | None = None
         self._text_last = 0.0
@@ -90,8 +91,8 @@ class Flow:
         if blocked < patience / 2:
             self._waiting = None
         elif self._waiting is None:
-            self._waiting = self._sockets.waiting()
-        elif blocked >= patience:
+            self._waiting, self._looked = self._sockets.waiting(), self._clock()
+        elif blocked >= patience and self._clock() - self._looked >= patience / 2:  # it may be us who stood still
             before, self._waiting = self._waiting, None
             self._outbox.wait_anew()
             return self._sockets.give_up(before)

@@ -18,15 +18,18 @@ from ipymini_supervisor.router import Action, Router
 from ipymini_supervisor.settings import Settings
 from ipymini_supervisor.timers import Timers
 from ipymini_supervisor.worker import Worker
-from ipymini_worker.wire import LAST_NUDGE, NUDGE_SIGNAL, Kind
+from ipymini_worker.wire import NUDGE_SIGNAL, Kind
 from ipymini_worker.wire import STACK as WITH_STACK
 
 log = logging.getLogger("ipymini")
 
 #: Seconds after which a cell that has not ended is told what a second interrupt does.
 HINT_AFTER = 1.0
-#: Seconds after SIGINT at which a cell that still runs is nudged, see `NUDGE_SIGNAL`.
-NUDGE_AFTER = (0.01, 0.1, LAST_NUDGE)
+#: Seconds after SIGINT, and then after each nudge, at which a cell that still runs is nudged, see `NUDGE_SIGNAL`: were
+#: they all counted from SIGINT, a supervisor that stood still would send them at once, and they would be one.
+NUDGE_AFTER = (0.01, 0.09, 0.3)
+#: Seconds after which a worker has been heard that may have said that the cell is over.
+HEARD = 0.01
 #: Seconds after which SIGINT is sent although it is not known yet where the worker is.
 LOOK_WITHIN = 0.3
 _SIGNALLED = {
@@ -120,12 +123,18 @@ class Interrupts:
         told: set[int] = set()
         worker.send_control(Kind.INTERRUPT, request.id)
         worker.signal(signal.SIGINT)
-        for after in NUDGE_AFTER:
-            self._timers.at(self._clock() + after, lambda: self._nudge(request, worker, since, told))
+        self._nudge_later(request, worker, since, told, NUDGE_AFTER)
 
-    def _nudge(self, request: Request, worker: Worker, since: float, told: set[int]) -> None:
+    def _nudge_later(
+        self, request: Request, worker: Worker, since: float, told: set[int], after: tuple[float, ...]
+    ) -> None:
+        if after:
+            self._timers.at(self._clock() + after[0], lambda: self._nudge(request, worker, since, told, after[1:]))
+
+    def _nudge(self, request: Request, worker: Worker, since: float, told: set[int], after: tuple[float, ...]) -> None:
         if not self._runs(request):
             return
+        self._nudge_later(request, worker, since, told, after)
         worker.signal_alone(NUDGE_SIGNAL)
         # C code that waits for a program which it was about to start (os.system) has not passed the signal on.
         for pid in tree.newborn(worker.pid, since) - told:
@@ -140,6 +149,10 @@ class Interrupts:
             self._carry_out(self.ask(worker, request.lane))
 
     def _hint(self, request: Request) -> None:
+        """Not at once: when we stood still, it may have been over for long."""
+        self._timers.at(self._clock() + HEARD, lambda: self._say_hint(request))
+
+    def _say_hint(self, request: Request) -> None:
         if self._runs(request) and self._ladder.rung(request.id) is Rung.INTERRUPT:
             self._say(request, "SIGINT was sent, and the cell still runs. Interrupt again to see where it is stuck.")
 

@@ -38,6 +38,7 @@ class Probes:
     :param clock: seconds on a clock that never goes back.
     :param send: sends a frame on the control socket.
     :param hear: takes what has come from there.
+    :param hear_fault: takes what faulthandler has written.
     :param cells: names the cells in what faulthandler says.
     :param look: at the threads of a process.
     """
@@ -49,6 +50,7 @@ class Probes:
         clock: Callable[[], float],
         send: Send,
         hear: Callable[[], None],
+        hear_fault: Callable[[], None],
         cells: stack.Cells,
         look: Callable[[int], threads.Threads],
     ) -> None:
@@ -57,6 +59,7 @@ class Probes:
         self._clock = clock
         self._send = send
         self._hear = hear
+        self._hear_fault = hear_fault
         self._cells = cells
         self._look = look
         self._pings: dict[int, tuple[Callable[[str | None], None], Timer]] = {}
@@ -65,6 +68,8 @@ class Probes:
         self._dumps: list[Callable[[str], None]] = []
         self._dump_timer: Timer | None = None
         self._dump_late = False
+        self._dump_began = 0.0
+        self._dump_threads: threads.Threads = {}
         self._ended = False
 
     # -- whether Python code can run
@@ -79,8 +84,11 @@ class Probes:
         self._pings[number] = (done, self._pong_late(number, self._clock(), at_last))
         self._send(Kind.PING, number, (), flags)
 
-    def _pong_late(self, number: int, asked: float, at_last: float) -> Timer:
-        """Waits on: a worker that could run and has no CPU for it is not one that does not listen."""
+    def _pong_late(self, number: int, asked: float, at_last: float, *, patient: bool = True) -> Timer:
+        """Waits on: a worker that could run and has no CPU for it is not one that does not listen.
+
+        :param patient: whether it gets as much time once more if the whole machine stood still.
+        """
         began, before = self._clock(), self._look(self._process.pid)
 
         def judge() -> None:
@@ -88,8 +96,11 @@ class Probes:
             if number not in self._pings:
                 return
             at = self._clock()
-            if at - asked < at_last and threads.starved(before, self._look(self._process.pid), at - began):
-                self._pings[number] = (self._pings[number][0], self._pong_late(number, asked, at_last))
+            starved = at - asked < at_last and threads.starved(before, self._look(self._process.pid), at - began)
+            stood = patient and at - began > 2 * PONG_WITHIN  # we did, for one
+            if starved or stood:
+                again = self._pong_late(number, at if stood else asked, at_last, patient=patient and not stood)
+                self._pings[number] = (self._pings[number][0], again)
             else:
                 self._answer(number, None)
 
@@ -132,13 +143,14 @@ class Probes:
 
     def _signal_dump(self) -> None:
         self._fault = b""
+        self._dump_began, self._dump_threads = self._clock(), self._look(self._process.pid)
         self._process.signal_alone(DUMP_SIGNAL)
         self._dump_again_in(DUMP_BEGINS)
 
     def fault(self, data: bytes) -> None:
         """Takes what faulthandler has written, because it was asked to, or because the worker dies."""
         self._fault = (self._fault + data)[-_FAULT:]
-        if self._dump_timer is not None:
+        if self._dump_timer is not None and self._clock() - self._dump_began < WHERE_AT_LAST:
             self._dump_again_in(DUMP_ENDS)
 
     def _dump_again_in(self, seconds: float) -> None:
@@ -148,6 +160,8 @@ class Probes:
 
     def _dumped(self) -> None:
         self._dump_timer = None
+        if self._dump_goes_on():
+            return
         complete = stack.is_complete(self._fault) or not self._fault
         if not complete and not self._dump_late:
             self._dump_late = True  # the thread that matters comes last, and the machine is busy
@@ -156,6 +170,19 @@ class Probes:
         self._dump_late = False
         text, self._fault = self._fault.decode("utf-8", "replace"), b""
         self._answer_dumps(text)
+
+    def _dump_goes_on(self) -> bool:
+        """Waits on for a dump that has come while we stood still, and for a worker that has no CPU for it."""
+        size = len(self._fault)
+        self._hear_fault()
+        passed = self._clock() - self._dump_began
+        if passed >= WHERE_AT_LAST:
+            return False
+        if len(self._fault) > size:
+            self._dump_again_in(DUMP_ENDS)
+        elif not self._fault and threads.starved(self._dump_threads, self._look(self._process.pid), passed):
+            self._dump_again_in(DUMP_BEGINS)
+        return self._dump_timer is not None
 
     def _answer_dumps(self, text: str) -> None:
         waiting, self._dumps = self._dumps, []

@@ -79,7 +79,7 @@ class Worker:
         self._gather_timer: Timer | None = None
         self._texts = 0  # reads of nothing but text that came one soon after the other
         self._last_text = 0.0
-        self._probes = Probes(process, timers, clock, self.send_control, self._hear, cells, look)
+        self._probes = Probes(process, timers, clock, self.send_control, self._hear, self._hear_fault, cells, look)
         self._watch()
 
     @property
@@ -286,6 +286,11 @@ class Worker:
     def _hear(self) -> None:
         if not self._process.control.ended:
             self._read_link(self._process.control)
+
+    def _hear_fault(self) -> None:
+        for fd in self._process.pipes:
+            if self._process.pipe_name(fd) == "fault":
+                self._read_pipe(fd)
 
     # -- how it ended
 

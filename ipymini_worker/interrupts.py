@@ -42,7 +42,8 @@ class Gate:
         self._quiet: Handler = self._note
         self._told = threading.Event()
         self._told_at = 0.0
-        self._lost = 0.0  # when an interrupt was lost that is to be raised once more
+        self._words = 0  # of the supervisor's, in all
+        self._lost = 0  # after how many of them an interrupt was lost that is to be raised once more
         #: Called in the main thread a moment after an interrupt that has not ended the request; must raise nothing.
         self.on_nudge: Callable[[], None] = lambda: None
         signal.signal(signal.SIGINT, self._quiet)
@@ -59,7 +60,7 @@ class Gate:
 
         def on_unraisable(unraisable: sys.UnraisableHookArgs, /) -> None:
             if unraisable.exc_type is KeyboardInterrupt and _in_main_thread() and self._nudge_comes():
-                self._lost = _now()  # nothing may follow that a nudge could be raised in
+                self._lost = self._words  # nothing may follow that a nudge could be raised in
             else:
                 report(unraisable)
 
@@ -82,8 +83,8 @@ class Gate:
     def _nudged(self, signum: int, frame: FrameType | None) -> None:
         __tracebackhide__ = True
         self.on_nudge()
-        lost, self._lost = self._lost, 0.0
-        if lost and _now() - lost < LAST_NUDGE:  # else it was another interrupt that was lost
+        lost, self._lost = self._lost, 0
+        if lost and lost == self._words:  # else it was another interrupt that was lost
             handler = signal.getsignal(signal.SIGINT)
             if callable(handler):
                 handler(signal.SIGINT, frame)
@@ -94,12 +95,13 @@ class Gate:
         if _in_main_thread():
             # An earlier cell may have blocked them, and every interrupt would have to kill. What is pending comes now.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, NUDGE_SIGNAL, DUMP_SIGNAL))
-        self._noted, self._lost = False, 0.0
+        self._noted, self._lost = False, 0
         self._told.clear()
 
     def tell(self) -> None:
         """The supervisor says that it interrupts the active request; called in the control thread."""
         self._told_at = _now()
+        self._words += 1
         self._told.set()
 
     def was_interrupted(self) -> bool:

@@ -233,6 +233,23 @@ def test_client_that_takes_a_large_message_slowly_is_waited_for(house: House) ->
     assert house.texts() == []
 
 
+def test_client_is_not_given_up_on_because_we_stood_still(house: House) -> None:
+    """It may have taken all that it could have between two looks that were far too late."""
+    house.outbox.subscribers = 0
+    for _ in range(2):
+        house.flow.subscription(b"\x01")
+    house.sockets.blocked.add("iopub")
+    house.sockets.still = {7: 1000}
+    house.sockets.others = 1
+    house.publishes()
+    house.passes()
+    house.passes(100.0)
+    house.passes(0.1)
+    assert house.sockets.still
+    house.passes(PATIENCE / 2)
+    assert not house.sockets.still
+
+
 def test_client_that_was_the_only_one_is_told_when_it_comes_back(house: House) -> None:
     stand_still(house)
     house.sockets.others = 0

@@ -13,7 +13,7 @@ from fakes import KEY, Clock, Received, Sockets, message
 from ipymini_supervisor import interrupts as module
 from ipymini_supervisor import tree
 from ipymini_supervisor.frontends import Frontends
-from ipymini_supervisor.interrupts import HINT_AFTER, LOOK_WITHIN, NUDGE_AFTER, Interrupts
+from ipymini_supervisor.interrupts import HEARD, HINT_AFTER, LOOK_WITHIN, NUDGE_AFTER, Interrupts
 from ipymini_supervisor.ladder import GAP
 from ipymini_supervisor.outbox import Outbox
 from ipymini_supervisor.router import Action, Interrupt, Request, Router
@@ -171,6 +171,7 @@ def test_cell_that_goes_on_is_told_what_a_second_interrupt_does(house: House) ->
     house.waits(HINT_AFTER * 0.9)
     assert house.said() == []
     house.waits(HINT_AFTER * 0.2)
+    house.waits(HEARD)
     ((name, text),) = house.said()
     assert name == "stderr"
     assert text == "SIGINT was sent, and the cell still runs. Interrupt again to see where it is stuck.\n"
@@ -181,7 +182,27 @@ def test_cell_that_has_ended_is_told_nothing(house: House) -> None:
     house.asks()
     house.router.worker_replied(request.id, b"{}")
     house.waits(HINT_AFTER)
+    house.waits(HEARD)
     assert house.said() == []
+
+
+def test_cell_that_ended_while_we_stood_still_is_told_nothing(house: House) -> None:
+    request = house.runs()
+    house.asks()
+    house.waits(10.0)
+    house.router.worker_replied(request.id, b"{}")
+    house.waits(HEARD)
+    assert house.said() == []
+
+
+def test_nudges_do_not_come_at_once_when_we_stood_still(house: House) -> None:
+    house.runs()
+    house.asks()
+    for number in range(1, len(NUDGE_AFTER) + 1):
+        house.waits(10.0)
+        assert house.worker.signals.count(("alone", NUDGE_SIGNAL)) == number
+    house.waits(10.0)
+    assert house.worker.signals.count(("alone", NUDGE_SIGNAL)) == len(NUDGE_AFTER)
 
 
 def test_second_interrupt_shows_the_stack_and_sends_sigint_again(house: House) -> None:
@@ -300,5 +321,6 @@ def test_elsewhere_nothing_is_known_of_when_a_process_began(house: House, monkey
     monkeypatch.setattr(tree, "newborn", lambda group, at: since.append(at) or set())
     house.runs()
     house.asks()
-    house.waits(NUDGE_AFTER[-1])
+    for after in NUDGE_AFTER:
+        house.waits(after)
     assert since == [0.0] * len(NUDGE_AFTER)

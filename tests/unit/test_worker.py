@@ -398,9 +398,19 @@ def test_worker_that_is_kept_from_running_has_more_time(house: House) -> None:
         if answered:
             house.process.says(Kind.PONG, house.process.hears(control=True)[-1].request)
             house.handles()
-        house.waits(PONG_AT_LAST)
+        for _ in range(3):
+            house.waits(PONG_WITHIN)
         assert answers == [answered]
         answers.clear()
+
+
+def test_when_the_machine_stood_still_the_worker_has_its_time_once_more(house: House) -> None:
+    answers: list[bool] = []
+    house.worker.ping(answers.append)
+    house.waits(5.0)
+    assert answers == []
+    house.waits(5.0)  # but not for ever
+    assert answers == [False]
 
 
 def test_answer_that_is_there_counts_although_we_are_late(house: House) -> None:
@@ -491,7 +501,8 @@ def test_worker_that_is_kept_from_running_has_time_to_say_where_it_is(house: Hou
         house.waits(PONG_WITHIN)
         waited += PONG_WITHIN
         assert house.process.signals == []
-    house.waits(2 * PONG_WITHIN)
+    for _ in range(3):
+        house.waits(PONG_WITHIN)
     assert house.process.signals == [("alone", DUMP_SIGNAL)]
 
 
@@ -572,6 +583,49 @@ def test_worker_that_says_nothing_has_no_dump(house: House) -> None:
     house.worker.dump(dumps.append, deaf=True)
     house.waits(DUMP_BEGINS)
     assert dumps == [""]
+
+
+def test_dump_that_has_come_while_we_stood_still_is_told(house: House) -> None:
+    dumps: list[str] = []
+    house.worker.dump(dumps.append, deaf=True)
+    house.process.writes("fault", DUMP)
+    house.waits(DUMP_BEGINS)
+    assert dumps == []
+    house.waits(DUMP_ENDS)
+    assert dumps == [DUMP.decode()]
+
+
+def test_worker_that_is_kept_from_running_has_time_for_its_dump(house: House) -> None:
+    dumps: list[str] = []
+    house.threads = {1234: Thread("R", 0.0)}
+    house.worker.dump(dumps.append, deaf=True)
+    for _ in range(3):
+        house.waits(DUMP_BEGINS)
+    assert dumps == []
+    house.process.writes("fault", DUMP)
+    house.handles()
+    house.waits(DUMP_ENDS)
+    assert dumps == [DUMP.decode()]
+
+
+def test_worker_that_never_comes_to_its_dump_has_none(house: House) -> None:
+    dumps: list[str] = []
+    house.threads = {1234: Thread("R", 0.0)}
+    house.worker.dump(dumps.append, deaf=True)
+    while not dumps:
+        house.waits(DUMP_BEGINS)
+        assert house.clock() < 1000.0 + 2 * WHERE_AT_LAST
+    assert dumps == [""]
+
+
+def test_dump_that_never_ends_is_told_all_the_same(house: House) -> None:
+    dumps: list[str] = []
+    house.worker.dump(dumps.append, deaf=True)
+    while not dumps:
+        house.process.writes("fault", b"x")
+        house.handles()
+        house.waits(DUMP_ENDS / 2)
+        assert house.clock() < 1000.0 + 2 * WHERE_AT_LAST + 2 * DUMP_BEGINS
 
 
 def test_dump_that_is_not_complete_gets_one_more_time_and_no_other(house: House) -> None:
