@@ -22,8 +22,8 @@ _ASKED, _FATAL = b"Stack (most recent call first)", b"Fatal Python error"
 DUMP_BEGINS, DUMP_ENDS = 0.2, 0.03
 #: Seconds that a worker that is well takes at most to answer PING, and that it has on a machine that is busy.
 PONG_WITHIN, PONG_AT_LAST = 0.05, 0.2
-#: Seconds that it has on such a machine to say where it is.
-WHERE_AT_LAST = 1.0
+#: Seconds that it has on such a machine to say where it is, and for its dump if it does not; soon it may be killed.
+WHERE_AT_LAST = 0.5
 
 
 class Send(Protocol):

@@ -599,7 +599,7 @@ def test_worker_that_is_kept_from_running_has_time_for_its_dump(house: House) ->
     dumps: list[str] = []
     house.threads = {1234: Thread("R", 0.0)}
     house.worker.dump(dumps.append, deaf=True)
-    for _ in range(3):
+    for _ in range(2):
         house.waits(DUMP_BEGINS)
     assert dumps == []
     house.process.writes("fault", DUMP)
