@@ -7,7 +7,6 @@ import shutil
 import uuid
 from pathlib import Path
 
-from e2e.client import TIMEOUT
 from e2e.kernels import MARK, assert_gone
 from hub.sites import PATIENCE
 from playwright.sync_api import Error, Page, expect, sync_playwright
@@ -21,7 +20,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-expect.set_options(timeout=TIMEOUT * 1000)
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 class Chromium:

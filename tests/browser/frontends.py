@@ -13,14 +13,17 @@ from pathlib import Path
 from e2e.client import TIMEOUT
 from e2e.kernels import ADDRESS, assert_gone
 from e2e.server import TOKEN
-from hub.sites import Site, free_ports
+from hub.sites import PATIENCE, Site, free_ports
 from playwright.sync_api import Page
 
 from .chromium import Chromium
 from .pages import Notebook
 
-#: What keeps the frontends from asking for news.
-QUIET = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+#: What keeps the frontends from asking for news, and from leaving out a completion that takes longer than a second.
+SETTINGS: dict[str, dict[str, object]] = {
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/completer-extension/manager": {"providerTimeout": PATIENCE * 1000},
+}
 #: Kernelspecs besides ours, by name: what their kernels have in their environment.
 KERNELS = {"no-snapshots": {"IPYMINI_SNAPSHOTS": "off"}, "little-memory": {"IPYMINI_MEMORY_LIMIT": "400M"}}
 
@@ -56,7 +59,7 @@ class Frontend(Site):
         self.folder = folder / "notebooks"
         self.folder.mkdir()
         settings = folder / "settings"
-        for name, content in QUIET.items():
+        for name, content in SETTINGS.items():
             path = settings / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True)
             path.write_text(json.dumps(content))
@@ -74,6 +77,7 @@ class Frontend(Site):
         }
         arguments = [f"--{name}={value}" for name, value in {**shared, **options}.items()]
         env = {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
+        env["IPYMINI_SNAPSHOTS"] = "on"  # a busy machine makes them dear, and then one may be left out
         super().__init__(
             folder, f"{ADDRESS}:{port}", [sys.executable, "-m", program, *arguments], {**os.environ, **env}
         )

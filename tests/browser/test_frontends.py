@@ -120,7 +120,7 @@ def test_voila(lab: Lab) -> None:
 def test_qtconsole(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
     program = Path(__file__).with_name("console.py")
-    environment = {**os.environ, MARK: mark, "QT_QPA_PLATFORM": "offscreen"}
+    environment = {**os.environ, MARK: mark, "QT_QPA_PLATFORM": "offscreen", "IPYMINI_SNAPSHOTS": "on"}
     done = subprocess.run(
         [sys.executable, "-P", program], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=150
     )

@@ -34,7 +34,7 @@ def test_tile_of_the_launcher_starts_our_kernel(lab: Lab) -> None:
 def test_output(lab: Lab) -> None:
     """What is printed and displayed, a figure, a progress bar, an error."""
     notebook = lab.open(
-        "import sys; print('printed'); print('warned', file=sys.stderr)",
+        f"{lab.hold}\nimport sys; print('printed'); print('warned', file=sys.stderr)",
         "from IPython.display import HTML, Markdown\ndisplay(HTML('<b id=\"bold\">bold</b>'), Markdown('*so*'))",
         "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);",
         "from tqdm.auto import tqdm\nfor i in tqdm(range(30), desc='counting'): pass",
@@ -42,6 +42,8 @@ def test_output(lab: Lab) -> None:
         "'never'",
     )
     notebook.menu("Run", "runmenu:run-all")
+    notebook.wait_arrived(6)  # what comes when a cell has failed is not aborted by that
+    lab.let_go()
     expect(notebook.outputs(4)).to_contain_text("ZeroDivisionError: division by zero")
     notebook.wait_status("idle")
     expect(notebook.outputs(0)).to_have_text(["printed", "warned"])
@@ -91,8 +93,6 @@ def test_completion_and_inspection_while_a_cell_runs(lab: Lab) -> None:
     notebook.run(0)
     notebook.start(1)
     notebook.wait_status("busy")
-    # Lab waits for a second, which may be too short for the first one: it loads the completer.
-    notebook.ask_kernel("requestComplete({code: 'frobn', cursor_pos: 5})")
     notebook.editor(2).click()
     notebook.page.keyboard.press("End")
     notebook.page.keyboard.press("Tab")
@@ -115,6 +115,7 @@ def test_interrupt_and_restart_from_the_menu(lab: Lab) -> None:
     notebook.menu("Run", "runmenu:run-all")
     expect(notebook.outputs(0)).to_contain_text("begun")
     notebook.wait_status("busy")
+    notebook.wait_arrived(3)  # what comes when a cell has been interrupted is not aborted by that
     assert notebook.prompts() == ["[*]:", "[*]:", "[*]:"]
     notebook.menu("Kernel", "kernelmenu:interrupt")
     notebook.wait_done(0)

@@ -17,7 +17,9 @@ def test_many_lines_are_all_there(lab: Lab) -> None:
 
 def test_interrupt_while_a_million_lines_are_printed(lab: Lab) -> None:
     """By the keyboard, and soon: the more lines JupyterLab has, the longer it takes for one, and for what is clicked."""
-    notebook = lab.open("for i in range(1_000_000): print(i)", "i")
+    # After some of them it prints slowly, or all might be there before it is interrupted, and JupyterLab too busy for keys.
+    lines = "import time\nfor i in range(1_000_000):\n    print(i)\n    if i > 50_000: time.sleep(0.001)"
+    notebook = lab.open(lines, "i")
     notebook.start(0)
     notebook.page.keyboard.press("Escape")
     notebook.page.wait_for_function("document.querySelector('.jp-OutputArea-output') !== null")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .client import Client
+from .client import TIMEOUT, Client
 from .conftest import StartKernel
-from .kernels import Kernel, below
+from .kernels import Kernel, below, wait_gone
 
 CELLS = {
     "loop": "while True: pass",
@@ -20,7 +20,7 @@ CELLS = {
     "gather": "await asyncio.gather(asyncio.sleep(1000), asyncio.Event().wait())",
     "task group": "async with asyncio.TaskGroup() as g: g.create_task(asyncio.sleep(1000))",
     "task that hogs the loop": "async def hog():\n    while True: pass\nawait asyncio.create_task(hog())",
-    "to_thread": "await asyncio.to_thread(threading.Event().wait, 1)",
+    "to_thread": "await asyncio.to_thread(threading.Event().wait, 10)",
     "asyncio.run": "asyncio.run(asyncio.sleep(1000))",
     "input": "input('?')",
     "getpass": "import getpass; getpass.getpass()",
@@ -108,12 +108,12 @@ def test_interrupt(ready: Client, kernel: Kernel, how: str) -> None:
     at = time.perf_counter()
     ready.interrupt()
     ready.finish(cell)
-    assert time.perf_counter() - at < 5
+    assert time.perf_counter() - at < TIMEOUT
     assert cell.error == "KeyboardInterrupt", cell.traceback
     assert "CancelledError" not in cell.reply["ename"]
     assert ready.finish(queued).status == "aborted"
     assert ready.execute("time.sleep(0.01); 1").result == "1"
-    assert below(kernel.worker().pid, "sleep") == []
+    assert wait_gone(below(kernel.worker().pid, "sleep"), TIMEOUT) == []
 
 
 @pytest.mark.row("Interrupt", "`finally` blocks run")
@@ -121,7 +121,7 @@ def test_interrupt(ready: Client, kernel: Kernel, how: str) -> None:
 def test_finally_blocks_run(ready: Client, how: str) -> None:
     indented = f"try:\n    print('begun')\n    {how}\nfinally:\n    print('finally')"
     cell = ready.start(indented)
-    ready.wait_text(cell, "begun")
+    ready.wait_text(cell, "begun\n")  # the end of a line may come a moment after it
     ready.interrupt()
     assert ready.finish(cell).error == "KeyboardInterrupt"
     assert cell.text() == "begun\nfinally\n"
@@ -144,7 +144,7 @@ def test_an_interrupt_that_python_ignores(ready: Client, where: str, then: str) 
     ready.wait_text(cell, "begun")
     ready.interrupt()
     assert ready.finish(cell).error == "KeyboardInterrupt"
-    assert cell.text("stderr") == ""
+    assert "KeyboardInterrupt" not in cell.text("stderr")  # a hint may be there, where the machine is busy
     assert "nudge" not in cell.traceback
     assert ready.execute("1").result == "1"
 
@@ -156,9 +156,9 @@ def test_an_interrupt_that_python_ignores_too_late(ready: Client) -> None:
         "        finally:\n            time.sleep(0.6)\nthing = Thing(); del thing\n"
         "try:\n    print('goes on'); time.sleep(1000)\nexcept KeyboardInterrupt:\n    time.sleep(0.3); print('saved')"
     )
-    ready.wait_text(cell, "begun")
+    ready.wait_text(cell, "begun\n")
     ready.interrupt()
-    ready.wait_text(cell, "goes on")
+    ready.wait_text(cell, "goes on\n")
     ready.interrupt()
     assert ready.finish(cell).status == "ok"
     assert cell.text() == "begun\ngoes on\nsaved\n"
@@ -190,7 +190,7 @@ def test_a_cell_may_catch_it(ready: Client) -> None:
     """Then it is over when it says so, and it is no error; what was queued is aborted all the same."""
     cell = ready.start("try:\n    print('begun'); time.sleep(1000)\nexcept KeyboardInterrupt:\n    print('caught')")
     queued = ready.start("1")
-    ready.wait_text(cell, "begun")
+    ready.wait_text(cell, "begun\n")
     ready.interrupt()
     assert ready.finish(cell).status == "ok"
     assert cell.text() == "begun\ncaught\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -106,10 +107,13 @@ def test_bad_configuration_costs_a_warning_not_the_kernel(start_kernel: StartKer
     assert client.execute("6 * 7").result == "42"
 
 
-def test_a_start_up_file_that_prints_and_plots_nothing_wrong(start_kernel: StartKernel) -> None:
+def test_a_start_up_file_that_prints_and_plots_nothing_wrong(start_kernel: StartKernel, tmp_path: Path) -> None:
     """What start-up code prints is published, under a parent."""
-    kernel = start_kernel(files={f"{PROFILE}/startup/a.py": "print('from start-up')"})
-    client = kernel.connect()
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    code = f"open({str(gate)!r}).close()\nprint('from start-up')"
+    client = start_kernel(files={f"{PROFILE}/startup/a.py": code}).connect()
+    os.close(os.open(gate, os.O_WRONLY))  # only now: what nobody has subscribed to is not kept for long
     client.wait(lambda channel, m: m["msg_type"] == "stream" and "from start-up" in m["content"]["text"])
 
 
@@ -118,7 +122,8 @@ def test_a_start_up_file_that_prints_and_plots_nothing_wrong(start_kernel: Start
 
 def test_history_lasts_from_kernel_to_kernel(start_kernel: StartKernel, tmp_path: Path) -> None:
     """In the database that terminals share."""
-    env = {"IPYTHONDIR": str(tmp_path / "shared")}
+    # A worker that has no time to end by itself does not write its history.
+    env = {"IPYTHONDIR": str(tmp_path / "shared"), "IPYMINI_SHUTDOWN_GRACE": "20"}
     first = start_kernel(env=env)
     client = first.connect()
     client.execute("kept = 'in the first session'")
@@ -289,8 +294,9 @@ def test_a_task_runs_while_the_kernel_is_idle(client: Client) -> None:
         "import asyncio\nasync def count():\n    for i in range(5):\n        await asyncio.sleep(0.02); print(i)\n"
         "task = asyncio.create_task(count())"
     )
-    assert "4" not in cell.text()
     client.wait_until(lambda: cell.text() == "0\n1\n2\n3\n4\n")
+    told = [m["content"].get("execution_state") or m["content"].get("text", "") for m in cell.published]
+    assert any("4" in text for text in told[told.index("idle") :])
 
 
 def test_an_exception_of_a_task_nobody_awaits(client: Client) -> None:

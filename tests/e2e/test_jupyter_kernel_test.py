@@ -69,6 +69,14 @@ class TestPython(jupyter_kernel_test.KernelTests):
     code_inspect_sample = "zip"
     code_clear_output = "from IPython.display import clear_output; clear_output()"
 
+    def execute_helper(self, *args: Any, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """It gives each message 0.1 s, which is not enough on a busy machine."""
+        channel, wait = self.kc.iopub_channel, jupyter_kernel_test.TIMEOUT
+        get = jupyter_kernel_test.ensure_sync(channel.get_msg)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(channel, "get_msg", lambda timeout: get(timeout=max(timeout, wait)))
+            return super().execute_helper(*args, **options)
+
 
 class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):
     """JEP 65."""

@@ -14,6 +14,8 @@ from .faults import IMPORTS
 from .kernels import Kernel
 from .test_hang import DEAF, begin, wait_state
 
+#: Seconds within which interrupts are one.
+GAP = 0.5
 GROUP = "the worker's process group"
 #: Those that no SIGINT ends.
 ENDLESS = [name for name in DEAF if name not in ("flood", "native flood", "regular expression")]
@@ -87,28 +89,41 @@ def test_nothing_to_interrupt(client: Client) -> None:
     assert client.execute("time.sleep(0.01); 1").result == "1"
 
 
+def batch(client: Client) -> list[int]:
+    """The rungs that ten interrupts at once come to; none if a busy machine took so long that they may not be one."""
+    at = time.perf_counter()
+    asked = [client.send("interrupt_request", channel="control") for _ in range(10)]
+    rungs = [client.finish(run).reply["rung"] for run in asked]
+    return rungs if time.perf_counter() - at < GAP else []
+
+
 def test_a_double_click_is_one_interrupt(client: Client) -> None:
     """However many times: nobody loses a session to it."""
-    cell = begin(client, "sum")
-    asked = [client.send("interrupt_request", channel="control") for _ in range(10)]
-    assert [client.finish(run).reply["rung"] for run in asked] == [1] * 10
-    client.wait_text(cell, "Interrupt again", "stderr")
-    asked = [client.send("interrupt_request", channel="control") for _ in range(10)]
-    assert [client.finish(run).reply["rung"] for run in asked] == [2] * 10
+    for _ in range(5):
+        cell = begin(client, "sum")
+        first, second = batch(client), []
+        if first:
+            client.wait_text(cell, "Interrupt again", "stderr")
+            second = batch(client)
+        if second:
+            break
+        while not cell.over:
+            rung(client)
+    assert (first, second) == ([1] * 10, [2] * 10)
 
 
 def test_each_cell_has_a_ladder_of_its_own(client: Client) -> None:
     """Whatever the one before needed."""
     worker = client.evaluate("os.getpid()")
     stubborn = (
-        "for turn in range({}):\n    try:\n        if not turn: print('begun')\n        time.sleep(1000)\n"
-        "    except KeyboardInterrupt: print('no')"
+        "for turn in range({}):\n    try:\n        print('no' if turn else 'begun'); time.sleep(1000)\n"
+        "    except KeyboardInterrupt: pass\nprint('no')"
     )
     for _ in range(3):
         cell = client.start(stubborn.format(2))
-        client.wait_text(cell, "begun")
+        client.wait_text(cell, "begun\n")
         climb(client, 1)
-        client.wait_text(cell, "no\n")
+        client.wait_text(cell, "no\n")  # said where the next interrupt is caught
         climb(client, 2)
         assert client.finish(cell).status == "ok"
         assert cell.text() == "begun\nno\nno\n"
@@ -116,21 +131,25 @@ def test_each_cell_has_a_ladder_of_its_own(client: Client) -> None:
 
 
 def test_a_cell_that_ends_at_once_is_not_lectured(client: Client) -> None:
-    cell = client.start("print('begun'); time.sleep(1000)")
-    client.wait_text(cell, "begun")
-    assert rung(client)["rung"] == 1
-    client.finish(cell)
+    for _ in range(10):
+        cell = client.start("print('begun'); time.sleep(1000)")
+        client.wait_text(cell, "begun")
+        at = time.perf_counter()
+        assert rung(client)["rung"] == 1
+        client.finish(cell)
+        if time.perf_counter() - at < 1:  # a busy machine may take so long that the hint is due
+            break
     assert cell.text("stderr") == ""
 
 
 def test_it_climbs_by_itself(start_kernel: StartKernel) -> None:
-    client = start_kernel(env={"IPYMINI_INTERRUPT_KILL_AFTER": "2"}).connect()
+    client = start_kernel(env={"IPYMINI_INTERRUPT_KILL_AFTER": "4"}).connect()
     client.execute(IMPORTS)
     cell = begin(client, "sum")
     at = time.perf_counter()
     assert rung(client)["rung"] == 1
     client.finish(cell)
-    assert time.perf_counter() - at > 1.5  # it has had its time
+    assert time.perf_counter() - at > 3.5  # it has had its time
     assert cell.error == "WorkerDied"
     assert "Cell In[2], line 2" in cell.text("stderr")
     # A cell that obeys loses nothing, and its ladder does not go on under the next one.
@@ -139,7 +158,7 @@ def test_it_climbs_by_itself(start_kernel: StartKernel) -> None:
     client.wait_text(cell, "begun")
     assert rung(client)["rung"] == 1
     assert client.finish(cell).error == "KeyboardInterrupt"
-    assert client.execute("time.sleep(2.5); 1").result == "1"
+    assert client.execute("time.sleep(4.5); 1").result == "1"
     assert client.evaluate("__import__('os').getpid()") == worker
 
 
@@ -187,7 +206,8 @@ def test_the_kill_takes_the_programs_of_the_cell_along(client: Client) -> None:
         "p.stdout.readline(); print(p.pid)\nsum(range(10**15))"
     )
     client.wait_until(lambda: cell.text().endswith("\n"))
-    wait_state(client, "unresponsive")  # line 3 comes a moment after line 2
+    for _ in range(3):  # line 3 comes a moment after line 2, and a busy machine may have it stand still in between
+        wait_state(client, "unresponsive")
     pid = int(cell.text())
     child = psutil.Process(pid)
     family = [child, *child.children()]

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from .client import Client
+from .client import TIMEOUT, Client
 from .conftest import StartKernel
-from .kernels import Kernel, below
+from .kernels import Kernel, below, wait_gone
 
 
 def magic(name: str) -> pytest.MarkDecorator:
@@ -159,4 +159,4 @@ def test_interrupted(client: Client, kernel: Kernel, name: str) -> None:
     client.interrupt()
     assert client.finish(run).error == "KeyboardInterrupt"
     assert client.execute("1").result == "1"
-    assert below(kernel.worker().pid, "sleep") == []
+    assert wait_gone(below(kernel.worker().pid, "sleep"), TIMEOUT) == []

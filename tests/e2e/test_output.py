@@ -6,10 +6,11 @@ import hashlib
 import json
 import re
 import time
+from itertools import groupby
 
 import pytest
 
-from .client import Client
+from .client import TIMEOUT, Client
 
 LIBC = "import ctypes; libc = ctypes.CDLL(None)\n"
 NATIVE = {
@@ -38,7 +39,8 @@ def test_streams(client: Client) -> None:
     run = client.execute("import sys\nprint('out')\nprint('err', file=sys.stderr)\nsys.stdout.write('more')")
     assert run.text() == "out\nmore"
     assert run.text("stderr") == "err\n"
-    assert [c["name"] for c in run.contents("stream")] == ["stdout", "stderr", "stdout"]
+    names = [c["name"] for c in run.contents("stream")]
+    assert [name for name, _ in groupby(names)] == ["stdout", "stderr", "stdout"]  # a line may come in two pieces
     run = client.execute("print('a', end=''); print('b', flush=True); sys.stdout.buffer.write(b'\\xc3'); 0")
     assert run.text() == "ab\n"
     run = client.execute("sys.stdout.buffer.write(b'\\xa4'); sys.stdout.writelines(['1', '2']); None")
@@ -164,7 +166,7 @@ def test_100_000_prints_arrive_complete_and_in_order(client: Client) -> None:
     run = client.execute("for i in range(100_000): print(i)")
     assert run.text() == "".join(f"{i}\n" for i in range(100_000))
     assert len(run.contents("stream")) < 5000  # joined, not one by one
-    assert time.perf_counter() - begun < 15
+    assert time.perf_counter() - begun < TIMEOUT
 
 
 def test_20_megabytes_arrive(client: Client) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from .client import TIMEOUT, Client
-from .kernels import MARK, assert_gone
+from .kernels import MARK, assert_gone, below
+from .sessions import COPY, settle
 
 NAME = "in-place"
 Start = Callable[..., tuple[KernelManager, Client]]
@@ -104,8 +105,9 @@ def test_eight_restarts_in_a_row(start: Start) -> None:
     client.wait(lambda channel, message: own_statuses(client)[-24:] == 8 * ["restarting", "starting", "idle"])
 
 
-def test_what_the_session_had_is_gone(start: Start) -> None:
+def test_what_the_session_had_is_gone(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes, also those that left it, subshells, snapshots, the folder, and what `atexit` was to run has run."""
+    monkeypatch.setenv("IPYMINI_SHUTDOWN_GRACE", "20")  # a worker that has no time to end by itself runs no `atexit`
     manager, client = start()
     code = (
         "import atexit, os, subprocess, time\n"
@@ -137,11 +139,12 @@ def test_without_the_pristine_snapshot_it_takes_longer(start: Start) -> None:
     """As when memory has run short."""
     manager, client = start()
     pid = supervisor(client)
-    client.execute("1")
-    worker = int(client.execute("import os; os.getpid()").result)
-    copies = [child for child in psutil.Process(pid).children() if child.pid != worker and child.name() != "sh"]
+    client.execute("import os")
+    settle(client)
+    copies = below(pid, COPY)
     for copy in copies:
-        copy.kill()
+        with suppress(psutil.NoSuchProcess):
+            copy.kill()
     psutil.wait_procs(copies, TIMEOUT)
     manager.restart_kernel()
     assert client.execute("os").error == "NameError"

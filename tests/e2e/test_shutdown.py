@@ -28,6 +28,8 @@ DOING = {
     "stubborn": "import time\nwhile True:\n    try: time.sleep(1000)\n    except KeyboardInterrupt: print('no')",
     "holds the GIL": "import re; re.match(r'(a+)+$', 'a' * 60 + 'b')",
 }
+#: A worker that is slow on a busy machine is not ended by a signal before it has ended by itself.
+PATIENT = {"IPYMINI_SHUTDOWN_GRACE": "15"}
 
 
 def occupy(client: Client, what: str) -> None:
@@ -44,7 +46,10 @@ def occupy(client: Client, what: str) -> None:
 @pytest.mark.parametrize("what", DOING)
 def test_shutdown(start_kernel: StartKernel, what: str) -> None:
     """It is answered, on iopub as well, and soon there is no process left."""
-    kernel = start_kernel()
+    deaf = what in ("stubborn", "holds the GIL")
+    # Where an interrupt ends the cell, all is over at once, as nobody waits for so long; where it does not, SIGTERM and
+    # SIGKILL come next.
+    kernel = start_kernel(env={} if deaf else {"IPYMINI_SHUTDOWN_GRACE": "60"})
     client = kernel.connect(validate=False)
     occupy(client, what)
     at = time.perf_counter()
@@ -54,8 +59,7 @@ def test_shutdown(start_kernel: StartKernel, what: str) -> None:
     client.wait_until(lambda: bool(shutdown.contents("shutdown_reply")))
     assert shutdown.contents("shutdown_reply") == [{"status": "ok", "restart": False}]
     assert kernel.wait() == 0
-    # Where an interrupt ends the cell, all is over at once; where it does not, SIGTERM and SIGKILL come next.
-    assert time.perf_counter() - at < (5 if what in ("stubborn", "holds the GIL") else 2.5)
+    assert time.perf_counter() - at < (TIMEOUT if deaf else 15)
 
 
 def test_shutdown_for_a_restart(start_kernel: StartKernel) -> None:
@@ -92,10 +96,11 @@ def test_requests_that_wait_are_told(start_kernel: StartKernel) -> None:
 
 def test_what_user_code_registered_for_the_end_runs(start_kernel: StartKernel) -> None:
     """And what it prints is seen."""
-    kernel = start_kernel()
+    kernel = start_kernel(env=PATIENT)
     client = kernel.connect()
     client.execute(
-        "import atexit, pathlib\n@atexit.register\ndef at_end():\n    print('the end'); pathlib.Path('done').touch()"
+        "import atexit, pathlib\n@atexit.register\ndef at_end():\n"
+        "    print('the end\\n', end=''); pathlib.Path('done').touch()"  # the line's end may be a message of its own
     )
     client.send("shutdown_request", {"restart": False}, channel="control")
     client.wait(lambda c, m: m["msg_type"] == "stream" and m["content"]["text"] == "the end\n")
@@ -108,7 +113,7 @@ def test_what_user_code_registered_for_the_end_runs(start_kernel: StartKernel) -
 def test_a_signal_to_the_supervisor_is_an_orderly_end(
     start_kernel: StartKernel, what: str, number: signal.Signals
 ) -> None:
-    kernel = start_kernel()
+    kernel = start_kernel(env=PATIENT)
     client = kernel.connect()
     client.execute("import atexit, pathlib; atexit.register(pathlib.Path('done').touch)")
     occupy(client, what)
@@ -120,7 +125,7 @@ def test_a_signal_to_the_supervisor_is_an_orderly_end(
 @pytest.mark.row("Protocol", "when the server is killed, the kernel is gone, busy or not")
 @pytest.mark.parametrize("what", ["nothing", "loop", "sleep", "input", "subprocess", "shell", "stubborn"])
 def test_when_the_supervisor_is_killed_the_worker_goes_too(start_kernel: StartKernel, what: str) -> None:
-    """With all that it has started, within a second."""
+    """With all that it has started."""
     kernel = start_kernel()
     client = kernel.connect(validate=False)
     client.execute("import subprocess; background = subprocess.Popen(['sleep', '1000'])")
@@ -132,7 +137,7 @@ def test_when_the_supervisor_is_killed_the_worker_goes_too(start_kernel: StartKe
     assert len(rest) >= 2
     kernel.process.kill()
     kernel.wait()
-    assert not wait_gone(rest, 1.0)
+    assert not wait_gone(rest, TIMEOUT)
     assert not wait_gone(guardian, TIMEOUT)  # it has a look at every process of the machine
 
 
@@ -178,7 +183,7 @@ def test_a_crash_of_the_worker_is_told_and_the_kernel_lives(start_kernel: StartK
     client = kernel.connect()
     before = worker_of(client)
     cell = client.start("print('last words', flush=True)\nimport time\ntime.sleep(1000)")
-    client.wait_text(cell, "last words")
+    client.wait_text(cell, "last words\n")
     queued = client.start("1")
     assert client.ask("kernel_info_request").status == "ok"  # by now what was sent before it has arrived
     kernel.worker().send_signal(signal.SIGSEGV)

@@ -10,12 +10,14 @@ from .kernels import Kernel
 from .sessions import ON, crash, history, run, settle, worker
 
 DIE = "import os; os._exit({})"
+#: A worker that is slow on a busy machine is not ended by a signal before it has written its history.
+ENVIRONMENT = {**ON, "IPYMINI_SHUTDOWN_GRACE": "15"}
 
 
 @pytest.fixture
 def kernel(start_kernel: StartKernel) -> Kernel:
     """A kernel for each test."""
-    return start_kernel(env=ON)
+    return start_kernel()
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_history_after_crashes(client: Client, kernel: Kernel) -> None:
 @pytest.mark.parametrize("size", [0, 3])
 def test_history_that_is_written_at_once_or_seldom(start_kernel: StartKernel, size: int) -> None:
     """Whatever the original had written when it died."""
-    kernel = start_kernel(f"--HistoryManager.db_cache_size={size}", env=ON)
+    kernel = start_kernel(f"--HistoryManager.db_cache_size={size}")
     client = kernel.connect()
     expected = []
     for i in range(1, 16, 3):
@@ -65,7 +67,7 @@ def test_history_that_is_written_at_once_or_seldom(start_kernel: StartKernel, si
 
 def test_outputs_are_kept_once(start_kernel: StartKernel) -> None:
     """Those that IPython keeps when it is told to."""
-    kernel = start_kernel("--HistoryManager.db_log_output=True", env=ON)
+    kernel = start_kernel("--HistoryManager.db_log_output=True")
     client = kernel.connect()
     for i in range(3):
         run(client, f"{i} + 100")
@@ -108,7 +110,7 @@ def test_a_database_that_is_gone(client: Client, kernel: Kernel) -> None:
 
 
 def test_history_in_memory(start_kernel: StartKernel) -> None:
-    client = start_kernel("--HistoryManager.hist_file=:memory:", env=ON).connect()
+    client = start_kernel("--HistoryManager.hist_file=:memory:").connect()
     run(client, "x = 1")
     crash(client, DIE.format(1))
     run(client, "x")
@@ -117,7 +119,7 @@ def test_history_in_memory(start_kernel: StartKernel) -> None:
 
 def test_two_kernels_with_one_database(start_kernel: StartKernel, kernel: Kernel, client: Client) -> None:
     """Each keeps its own session's number, whoever crashes in between."""
-    other_kernel = start_kernel(env={**ON, "IPYTHONDIR": str(kernel.folder / "ipython")})
+    other_kernel = start_kernel(env={"IPYTHONDIR": str(kernel.folder / "ipython")})
     other = other_kernel.connect()
     for i in range(3):
         run(client, f"a = {i}")

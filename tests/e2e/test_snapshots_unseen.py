@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from .client import Client
+from .client import TIMEOUT, Client
 from .conftest import StartKernel
 from .faults import IMPORTS
 from .kernels import Kernel, assert_gone
 from .sessions import ON, copies, crash, history, run, settle, told, wait_copies, worker
 
 PROFILE = "ipython/profile_default"
+#: A worker that is slow on a busy machine is not ended by a signal before it has ended by itself.
+ENVIRONMENT = {**ON, "IPYMINI_SHUTDOWN_GRACE": "15"}
 
 
 @pytest.fixture
 def kernel(start_kernel: StartKernel) -> Kernel:
     """A kernel for each test."""
-    return start_kernel(env=ON)
+    return start_kernel()
 
 
 @pytest.fixture
@@ -326,7 +331,10 @@ def test_memory_is_counted_once(client: Client) -> None:
     run(client, "1")
     run(client, "2")
     settle(client)
-    assert 300 << 20 <= memory() - before < 1.6 * (300 << 20)
+    deadline = time.monotonic() + TIMEOUT
+    while (grown := memory() - before) < 300 << 20:  # a copy that ends may still share it, and is not counted any more
+        assert time.monotonic() < deadline, grown
+    assert grown < 1.6 * (300 << 20)
 
 
 def test_copies_go_first_when_memory_runs_out(client: Client, kernel: Kernel) -> None:
@@ -362,7 +370,8 @@ def test_no_copy_is_left(client: Client, kernel: Kernel, end: str, doing: str) -
     else:
         kernel.process.kill()
         if end == "SIGKILL of both":
-            mine.kill()
+            with suppress(psutil.NoSuchProcess):  # without its supervisor it ends by itself
+                mine.kill()
     assert kernel.wait() == (-signal.SIGKILL if "SIGKILL" in end else 0)
     assert_gone(kernel.mark, 10)
     assert copies(kernel) == []
@@ -374,7 +383,7 @@ def test_no_copy_is_left(client: Client, kernel: Kernel, end: str, doing: str) -
 def test_respawns_from_the_first_copy(start_kernel: StartKernel) -> None:
     """One after the other: start-up files run each time, nothing of the user's is there, the session is another."""
     startup = "with open('started', 'a') as f: print('again', file=f)\nstarted = True"
-    kernel = start_kernel(env=ON, files={f"{PROFILE}/startup/00-first.py": startup})
+    kernel = start_kernel(files={f"{PROFILE}/startup/00-first.py": startup})
     client = kernel.connect()
     workers = set()
     for i in range(4):

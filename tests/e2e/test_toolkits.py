@@ -54,7 +54,7 @@ def test_events_are_served_between_cells(ready: Client, name: str, with_asyncio:
     assert ready.execute(f"%gui {name}").status == "ok"
     assert ready.execute("get_ipython().active_eventloop").result == repr(name)
     cell = ready.execute("events.append(lambda: print('served'))\nprint('cell')")
-    ready.wait_text(cell, "served")
+    ready.wait_text(cell, "served\n")
     assert cell.text() == "cell\nserved\n"
     run = ready.execute("import time; events.append(lambda: print('later')); time.sleep(0.05)")
     ready.wait_text(run, "later")

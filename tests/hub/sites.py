@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 from e2e.client import TIMEOUT
-from e2e.kernels import ADDRESS, MARK, assert_gone, marked
+from e2e.kernels import ADDRESS, MARK, assert_gone, command, marked
 from e2e.server import TOKEN, Service, rest
 
 SHARE = Path(__file__).resolve().parents[2] / "share" / "jupyterhub"
@@ -98,6 +98,7 @@ import os
 
 def prepare(spawner):
     spawner.environment = {{**spawner.environment, {MARK!r}: f"{{os.environ[{MARK!r}]}}-{{spawner.user.name}}"}}
+    spawner.environment["IPYMINI_SNAPSHOTS"] = "on"  # a busy machine makes them dear, and then one may be left out
     spawner.args = [*spawner.args, "--ServerApp.allow_root=True"]
     if spawner.user.name == "full":
         spawner.environment["IPYMINI_MEMORY_LIMIT"] = "400M"
@@ -141,7 +142,7 @@ class User:
 
     def process(self) -> psutil.Process:
         """The server's process."""
-        (found,) = [p for p in marked(self.mark) if re.search(r"jupyterhub.singleuser", " ".join(p.cmdline()))]
+        (found,) = [p for p in marked(self.mark) if re.search(r"jupyterhub.singleuser", command(p))]
         return found
 
     def stop(self) -> None:

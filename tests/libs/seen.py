@@ -8,6 +8,13 @@ from typing import Any
 from e2e.client import Client, Message, Run
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+#: Seconds for a cell that imports much, or starts processes, on a busy machine that has none of it in memory yet.
+PATIENCE = 60.0
+
+
+def load(client: Client, code: str, **options: Any) -> Run:
+    """Runs a cell that imports much, or starts processes, to its end."""
+    return client.finish(client.start(code, **options), PATIENCE)
 
 
 def displayed(run: Run) -> list[dict[str, Any]]:

@@ -9,15 +9,16 @@ import pytest
 from e2e.client import Client
 from e2e.conftest import StartKernel
 
-from .seen import WIDGET, displayed, messages, models, ok, only, tell, word
+from .seen import WIDGET, displayed, load, messages, models, ok, only, tell, word
 
 
 @pytest.mark.row("Libraries", "bokeh shows a plot, and changes it by its comm")
 def test_bokeh(client: Client) -> None:
     run = ok(
-        client.execute(
+        load(
+            client,
             "from bokeh.io import output_notebook, push_notebook, show\nfrom bokeh.plotting import figure\n"
-            "from bokeh.resources import INLINE\noutput_notebook(INLINE, hide_banner=True)"
+            "from bokeh.resources import INLINE\noutput_notebook(INLINE, hide_banner=True)",
         )
     )
     assert any("application/vnd.bokehjs_load.v0+json" in bundle for bundle in displayed(run))
@@ -34,7 +35,7 @@ def test_bokeh(client: Client) -> None:
 
 @pytest.mark.row("Libraries", "%matplotlib widget: the figure of ipympl draws")
 def test_ipympl(client: Client) -> None:
-    ok(client.execute("%matplotlib widget\nimport matplotlib.pyplot as plt"))
+    ok(load(client, "%matplotlib widget\nimport matplotlib.pyplot as plt"))
     run = ok(client.execute("figure, axes = plt.subplots()\naxes.plot([1, 2])\nplt.show()"))
     assert "MPLCanvasModel" in models(run)
     assert any(WIDGET in bundle for bundle in displayed(run))
@@ -50,7 +51,7 @@ def test_ipympl(client: Client) -> None:
 
 @pytest.mark.row("Libraries", "%matplotlib notebook: the figure of matplotlib's own comm draws")
 def test_nbagg(client: Client) -> None:
-    ok(client.execute("%matplotlib notebook\nimport matplotlib.pyplot as plt"))
+    ok(load(client, "%matplotlib notebook\nimport matplotlib.pyplot as plt"))
     run = ok(client.execute("figure, axes = plt.subplots()\nplt.show()"))
     assert any("mpl.figure" in bundle.get("application/javascript", "") for bundle in displayed(run))
     (opened,) = messages(run, "comm_open")
@@ -64,7 +65,7 @@ def test_nbagg(client: Client) -> None:
 
 @pytest.mark.row("Libraries", "panel loads, and shows what it makes")
 def test_panel(client: Client) -> None:
-    run = ok(client.execute("import panel\npanel.extension(inline=True)"))
+    run = ok(load(client, "import panel\npanel.extension(inline=True)"))
     assert any("application/javascript" in bundle for bundle in displayed(run))
     run = ok(client.execute("slider = panel.widgets.IntSlider(value=3, name='number')\nslider"))
     assert any("application/vnd.holoviews_exec.v0+json" in bundle for bundle in displayed(run)), displayed(run)
@@ -72,7 +73,7 @@ def test_panel(client: Client) -> None:
 
 @pytest.mark.row("Libraries", "panel shows an ipywidget, and leaves ipywidgets as they were")
 def test_panel_with_ipywidgets(client: Client) -> None:
-    ok(client.execute("import ipywidgets, panel\npanel.extension('ipywidgets', inline=True)"))
+    ok(load(client, "import ipywidgets, panel\npanel.extension('ipywidgets', inline=True)"))
     run = ok(client.execute("panel.Row(ipywidgets.IntSlider(4))"))
     assert models(run)["IntSliderModel"]["value"] == 4
     assert "execute_result" in run.types
@@ -84,7 +85,7 @@ def test_panel_with_ipywidgets(client: Client) -> None:
 @pytest.mark.row("Libraries", "panel's bridge from ipywidgets to its own server can be imported")
 def test_panel_bridge(start_kernel: StartKernel) -> None:
     client = start_kernel().connect()
-    run = client.execute("import panel.io.ipywidget as bridge\nissubclass(bridge.PanelKernel, bridge.Kernel)")
+    run = load(client, "import panel.io.ipywidget as bridge\nissubclass(bridge.PanelKernel, bridge.Kernel)")
     assert ok(run).result == "True"
     assert ok(client.execute("1")).result == "1"
 
@@ -94,9 +95,10 @@ def test_dash(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     run = ok(
-        client.execute(
+        load(
+            client,
             "import dash\napp = dash.Dash('app')\napp.layout = dash.html.Div('inside of dash')\n"
-            f"app.run(port={port}, jupyter_mode='inline')"
+            f"app.run(port={port}, jupyter_mode='inline')",
         )
     )
     assert any(f":{port}" in bundle.get("text/html", "") for bundle in displayed(run)), run.text("stderr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from e2e.client import Client
 
-from .seen import ok, word
+from .seen import PATIENCE, ok, word
 
 SLIDER = "import ipywidgets as w\nslider = w.IntSlider(0)"
 
@@ -22,12 +22,12 @@ def test_jupyter_ui_poll(client: Client) -> None:
     comm_id = word(client, "slider.model_id")
     cell = client.start(
         "import time\nfrom jupyter_ui_poll import ui_events\nstarted = time.monotonic()\nprint('polling')\n"
-        "with ui_events() as poll:\n    while slider.value == 0 and time.monotonic() - started < 10:\n"
+        "with ui_events() as poll:\n    while slider.value == 0 and time.monotonic() - started < 60:\n"
         "        poll(1); time.sleep(0.01)\nprint('saw', slider.value)"
     )
     client.wait_text(cell, "polling")
     move(client, comm_id, 5)
-    assert "saw 5" in ok(client.finish(cell)).text()
+    assert "saw 5" in ok(client.finish(cell, PATIENCE)).text()
     assert client.execute("print('next')").text() == "next\n"
 
 
@@ -37,11 +37,11 @@ def test_cells_meanwhile(client: Client) -> None:
     comm_id = word(client, "slider.model_id")
     cell = client.start(
         "import time\nfrom jupyter_ui_poll import ui_events\nstarted = time.monotonic()\nprint('polling')\n"
-        "with ui_events() as poll:\n    while slider.value == 0 and time.monotonic() - started < 10:\n"
+        "with ui_events() as poll:\n    while slider.value == 0 and time.monotonic() - started < 60:\n"
         "        poll(1); time.sleep(0.01)\nprint('saw', slider.value)"
     )
     client.wait_text(cell, "polling")
     following = client.start("print('afterwards', slider.value)")
     move(client, comm_id, 6)
-    assert "saw 6" in ok(client.finish(cell)).text()
+    assert "saw 6" in ok(client.finish(cell, PATIENCE)).text()
     assert client.finish(following).text() == "afterwards 6\n"

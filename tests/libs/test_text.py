@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from e2e.client import Client
 
-from .seen import displayed, models, ok, only, updates
+from .seen import displayed, load, models, ok, only, updates
 
 RED = "\x1b[31m"
 
@@ -83,5 +83,5 @@ def test_fastprogress(client: Client) -> None:
 @pytest.mark.row("Libraries", "dask draws a bar of text")
 def test_dask_progress(client: Client) -> None:
     code = "import dask\nfrom dask.diagnostics import ProgressBar\nwith ProgressBar(): total = dask.delayed(sum)([1, 2]).compute()"
-    assert "100% Completed" in ok(client.execute(code)).text()
+    assert "100% Completed" in ok(load(client, code)).text()
     assert client.evaluate("total") == "3"

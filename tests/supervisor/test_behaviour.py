@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from e2e.client import TIMEOUT
 
 from supervisor.conftest import StartFaked
 
@@ -66,14 +67,15 @@ def test_worker_that_ignores_signals_is_ended_by_the_ladder(start: StartFaked, s
         assert "because the kernel shuts down" in cell.reply["evalue"]
     began = time.monotonic()
     assert faked.kernel.wait() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < TIMEOUT
 
 
 @pytest.mark.parametrize("restart", [True, False])
 def test_good_worker_is_asked_to_stop_and_not_killed(start: StartFaked, restart: bool) -> None:
     faked = start(
         "fake.hello()\nframe = fake.begin()\nfake.reply(frame)\nframe = fake.next()\nassert frame.kind is Kind.STOP\n"
-        "fake.say(Kind.STREAM, 0, b'in order')\nfake.say(Kind.GOODBYE)\nos._exit(0)"
+        "fake.say(Kind.STREAM, 0, b'in order')\nfake.say(Kind.GOODBYE)\nos._exit(0)",
+        IPYMINI_SHUTDOWN_GRACE="15",  # a worker that is slow on a busy machine is not bad
     )
     faked.run()
     shutdown = faked.client.send("shutdown_request", {"restart": restart}, channel="control")
@@ -112,7 +114,7 @@ def test_flood_that_nobody_takes_neither_drowns_control_nor_fills_the_memory(
         rounds += 1
         assert faked.client.beat() == b"ping"
         faked.client.session.send(control, faked.client.session.msg("kernel_info_request"))
-        assert control.poll(5000), f"no answer to request {rounds}"
+        assert control.poll(int(TIMEOUT * 1000)), f"no answer to request {rounds}"
         control.recv_multipart()
     with open(f"/proc/{faked.kernel.process.pid}/status") as file:
         peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) // 1024
@@ -181,14 +183,14 @@ def test_ladder_that_climbs_by_itself_kills_a_worker_that_ignores_interrupts(sta
     faked = start(
         "fake.good_after(1)\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nfake.hello()\nframe = fake.begin()\n"
         "fake.print(frame, 'ready')\nfake.wait()",
-        IPYMINI_INTERRUPT_KILL_AFTER="0.1",
+        IPYMINI_INTERRUPT_KILL_AFTER="3",  # the second rung comes after half of it
     )
     cell = faked.client.start("stubborn")
     faked.client.wait_text(cell, "ready")
     faked.client.interrupt()
     assert faked.client.finish(cell).error == "WorkerDied"
     assert "was killed after three interrupts" in cell.reply["evalue"]
-    assert "still runs" in cell.text("stderr")
+    assert "The cell still runs after an interrupt." in cell.text("stderr")
     assert faked.run("next").text() == "next"
 
 

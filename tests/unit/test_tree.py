@@ -359,9 +359,10 @@ class Marked:
 @linux
 def test_mark_is_found_wherever_a_process_went_and_only_if_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "_leads_to", lambda ancestor, pid, parents: False)  # as if none were below us
-    started = [Marked(mark) for mark in ("ours", "ours, or not", "")]
+    ours = f"ours-{os.getpid()}"  # these tests may run twice at a time
+    started = [Marked(mark) for mark in (ours, f"{ours}, or not", "")]
     try:
-        assert descendants("ours", None) == {started[0].pid}
+        assert descendants(ours, None) == {started[0].pid}
     finally:
         for one in started:
             one.end()

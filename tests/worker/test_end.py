@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -128,9 +129,20 @@ def test_death_tells_how_much_memory_it_took(fresh: Worker) -> None:
     assert fresh.ended().peak > 300_000_000
 
 
-def test_interrupts_while_it_ends_do_not_matter(fresh: Worker) -> None:
-    fresh.good("import atexit\natexit.register(lambda: print('at exit'))")
-    fresh.process.work.send(Kind.STOP)
-    fresh.interrupt()
-    assert fresh.ended().status == 0
-    assert "at exit\n" in fresh.text("stdout")
+def test_interrupts_while_it_ends_do_not_matter(fresh: Worker, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    gate = os.open(tmp_path / "gate", os.O_RDWR)  # which waits for nobody at the other end
+    try:
+        fresh.good(
+            "import atexit\n@atexit.register\ndef last():\n    print('at exit')\n"
+            f"    with open({str(tmp_path / 'gate')!r}) as gate: print('gate is', gate.readline(), end='')"
+        )
+        fresh.process.work.send(Kind.STOP)
+        fresh.interrupt()
+        fresh.prints("at exit\n")
+        fresh.interrupt()
+        os.write(gate, b"open\n")  # until here the end is held open: at its very end an interrupt kills any program
+        assert fresh.ended().status == 0
+    finally:
+        os.close(gate)
+    assert fresh.text("stdout") == "at exit\ngate is open\n"

@@ -206,7 +206,9 @@ sys.meta_path.insert(0, Watch())
 
 def test_completer_is_loaded_while_the_worker_is_idle(start: Start, environment: dict[str, str]) -> None:
     environment["IPYMINI_WARM"] = "1"
-    worker = start()
-    assert worker.good(WATCH).result == "False"
+    # Where the machine stands still for two seconds in between, it is loaded before anybody can look.
+    workers = (start() for _ in range(5))
+    worker = next((worker for worker in workers if worker.good(WATCH).result == "False"), None)
+    assert worker is not None, "it is loaded at the start"
     worker.prints("is being loaded")
     assert worker.get("complete_request", {"code": "impor", "cursor_pos": 5})["matches"] == ["import"]
