@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .client import Client
+from .client import TIMEOUT, Client
 from .conftest import StartKernel
 
 PROFILE = "ipython/profile_default"
@@ -309,7 +309,8 @@ def test_an_exception_of_a_task_nobody_awaits(client: Client) -> None:
 
 def test_recursion_without_a_limit_worth_the_name(client: Client) -> None:
     """Its traceback is shortened before IPython takes a minute for it, in which not even an interrupt would help."""
-    cell = client.execute("import sys; sys.setrecursionlimit(10**6)\ndef f(): f()\nf()")
+    # It would be minutes without; a busy machine has it take several seconds.
+    cell = client.finish(client.start("import sys; sys.setrecursionlimit(10**6)\ndef f(): f()\nf()"), 2 * TIMEOUT)
     assert cell.error == "RecursionError"
     assert cell.traceback.count("in f()") > 1
     assert client.execute("sys.setrecursionlimit(1000); 1").result == "1"

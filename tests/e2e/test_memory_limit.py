@@ -237,7 +237,7 @@ def test_papermill_run_with_a_leak_leaves_its_container_alive(
 ) -> None:
     """Which has a limit of the system's, and nobody has told the kernel of it."""
     source, target = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
-    nbformat.write(leaky(f"near, pause = 180, 0.2\n{code}"), source)  # papermill and the supervisor are in there, too
+    nbformat.write(leaky(f"near, pause = 180, 0.1\n{code}"), source)  # papermill and the supervisor are in there, too
     paths = (str(source), str(target))
     printed = container.run(sys.executable, "-m", "papermill", "--no-progress-bar", "--cwd", str(tmp_path), *paths)
     assert printed.endswith("The container lives.\n")
