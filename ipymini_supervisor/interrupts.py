@@ -141,7 +141,7 @@ class Interrupts:
             told.add(pid)
             try:
                 os.kill(pid, signal.SIGINT)
-            except ProcessLookupError:
+            except (ProcessLookupError, PermissionError):  # gone, or of another user's, as of `sudo`
                 pass
 
     def _climb(self, request: Request, worker: Worker) -> None:

@@ -157,7 +157,7 @@ class Speech:
             case Kind.DEBUGGED:
                 self._debugger.frame(frame)
             case Kind.WHERE:
-                self._interrupts.tell_where(number, self._cells.named(decode_text(parts[0][:_WORDS])))
+                self._interrupts.tell_where(number, self._cells.named(decode_text(parts[0][-_WORDS:])))
             case Kind.LARGEST:
                 self._on_largest(number, decode_text(parts[0][:_WORDS]))
             case Kind.GOODBYE:

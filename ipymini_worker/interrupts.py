@@ -212,10 +212,10 @@ class ThreadGate:
             try:
                 if self._handler is None:
                     raise KeyboardInterrupt
-                self._handler(signal.SIGINT, where.frames().get(self._thread))
+                self._handler(signal.SIGINT, where.innermost(self._thread))
             except KeyboardInterrupt:
                 _set_in(self._thread, KeyboardInterrupt)
-                _wake_loop(where.frames().get(self._thread))
+                _wake_loop(where.innermost(self._thread))
         return True
 
     def was_interrupted(self) -> bool:

@@ -227,6 +227,7 @@ class Worker:
     def _abandon(self) -> None:
         """In a copy: the link is the original's, and its threads are not here."""
         self._debugging = threading.Lock()
+        self._gate.forked()
         if self._debugger is not None:
             self._debugger.renew()
         if self._subshells is not None:

@@ -184,7 +184,7 @@ class Helper(survival.Renewable):
 
     def stack(self) -> str:
         """Where it is, most recent call last."""
-        frame = where.frames().get(self.ident or 0)
+        frame = where.innermost(self.ident)
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
 

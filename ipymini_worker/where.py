@@ -28,6 +28,14 @@ def frames() -> dict[int, FrameType]:
         gc.enable()
 
 
+def innermost(thread: int | None) -> FrameType | None:
+    """The innermost frame of a thread; None where there is none, or an audit hook of the user's refuses it."""
+    try:
+        return frames().get(thread or 0)
+    except Exception:
+        return None
+
+
 def stack(thread: int | None) -> str:
     """The stack of a thread, most recent call first; "" where Python runs without the lock.
 

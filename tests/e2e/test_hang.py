@@ -198,6 +198,16 @@ def test_a_look_that_user_code_refuses(client: Client) -> None:
         wait_stack(client, ["Cell In[3], line 1"])
     client.interrupt()
     assert client.finish(cell).error == "KeyboardInterrupt"
+    # In a subshell it is had by nobody, and an interrupt does without.
+    subshell = client.new_subshell()
+    cell = client.start("print('begun')\nwhile True: time.sleep(0.001)", subshell=subshell)
+    client.wait_text(cell, "begun")
+    client.interrupt(subshell)
+    assert client.finish(cell).error == "KeyboardInterrupt"
+    cell = client.start("input('?')")
+    client.wait_question(cell)
+    client.answer(client.wait(lambda channel, _: channel == "stdin"), "heard")
+    assert client.finish(cell).result == "'heard'"
 
 
 def test_a_second_interrupt_says_where_it_was_and_not_where_it_went(client: Client) -> None:

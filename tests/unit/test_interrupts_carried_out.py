@@ -83,6 +83,8 @@ class House:
         self.killed.append((pid, number))
         if pid == 404:
             raise ProcessLookupError
+        if pid == 403:
+            raise PermissionError
 
     def carry_out(self, actions: list[Action]) -> None:
         for action in actions:
@@ -158,11 +160,11 @@ def test_cell_that_goes_on_is_nudged_and_one_that_has_ended_is_not(house: House)
 def test_program_that_was_about_to_be_started_gets_its_sigint_once(house: House) -> None:
     house.runs()
     house.asks()
-    house.born = {77, 404}
+    house.born = {77, 403, 404}
     house.waits(NUDGE_AFTER[0])
     house.born = {77, 78}
     house.waits(NUDGE_AFTER[-1])
-    assert sorted(house.killed) == [(77, signal.SIGINT), (78, signal.SIGINT), (404, signal.SIGINT)]
+    assert sorted(house.killed) == [(pid, signal.SIGINT) for pid in (77, 78, 403, 404)]
 
 
 def test_cell_that_goes_on_is_told_what_a_second_interrupt_does(house: House) -> None:
