@@ -105,6 +105,7 @@ def test_snapshot_of_the_session_stays_when_it_is_not_worth_much(kernel: Kernel,
     cell = client.start("input('?'); os._exit(1)")
     question = client.wait_question(cell)
     wait_copies(kernel, 1)
+    group.use(LIMIT // 2)  # or whatever runs for some time is interrupted next
     client.answer(question, "")
     assert client.finish(cell).error == "WorkerDied"
     assert run(client, "total, len(data)").result == f"(1, {30 << 20})"
