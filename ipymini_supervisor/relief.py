@@ -18,12 +18,18 @@ AGAIN = 0.25
 
 
 class Relief:
-    """Discards snapshots."""
+    """Discards snapshots; none of a worker that ends: it gives back all that it has, and they are what is left.
 
-    def __init__(self, snapshots: Snapshots, rollups: Rollups, clock: Callable[[], float]) -> None:
+    :param leaving: whether the worker has begun to end, or there is none.
+    """
+
+    def __init__(
+        self, snapshots: Snapshots, rollups: Rollups, clock: Callable[[], float], leaving: Callable[[], bool]
+    ) -> None:
         self._snapshots = snapshots
         self._rollups = rollups
         self._clock = clock
+        self._leaving = leaving
         self._asked = float("-inf")
 
     @property
@@ -37,6 +43,8 @@ class Relief:
         :param total: bytes of memory that there are in all.
         """
         snapshots = self._snapshots
+        if self._leaving():
+            return
         if self.spare:
             log.warning("Memory runs short: the snapshots that are not needed most were given up.")
             snapshots.discard_spare()
@@ -47,7 +55,9 @@ class Relief:
         self._asked = self._clock()
 
         def weigh(memory: Memory | None) -> None:
-            if memory is not None and memory.private > WORTH * total and snapshots.current is current:
+            # What it has shared with a worker that has ended meanwhile is its own by now.
+            worth = memory is not None and memory.private > WORTH * total
+            if worth and snapshots.current is current and not self._leaving():
                 log.warning("Memory runs short: the snapshot from before In[%d] was given up.", current.cell)
                 snapshots.discard_cells()
 

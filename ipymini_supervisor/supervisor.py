@@ -15,7 +15,7 @@ from functools import partial
 
 import msgspec
 
-from ipymini_supervisor import tree
+from ipymini_supervisor import threads, tree
 from ipymini_supervisor.answers import Answers
 from ipymini_supervisor.connection import Connection
 from ipymini_supervisor.deaths import Deaths
@@ -124,7 +124,7 @@ class Supervisor:
         self._watch = Watch(
             self._router,
             self._frontends,
-            Relief(self._snapshots, self._rollups, self._clock),
+            Relief(self._snapshots, self._rollups, self._clock, self._leaving),
             self._rollups,
             self._timers,
             self._clock,
@@ -344,6 +344,9 @@ class Supervisor:
     def _family(self) -> set[int]:
         known = set() if self._worker is None else {self._worker.pid}  # not every system tells who has started whom
         return (tree.family(os.getpid()) | known) - {self._guardian.pid}
+
+    def _leaving(self) -> bool:
+        return self._worker is None or threads.leaving(self._worker.pid)
 
     def _forward(self, request: Request) -> None:
         message = request.message

@@ -17,6 +17,8 @@ class Thread(NamedTuple):
 
 
 Threads = Mapping[int, Thread]
+#: A flag of the system's, for a process that has begun to end: its memory goes before anybody is told of its end.
+_EXITING = 0x4
 
 
 def look(pid: int) -> Threads:
@@ -31,6 +33,16 @@ def look(pid: int) -> Threads:
     except (OSError, IndexError, ValueError):  # it has ended, or one of them has
         pass
     return found
+
+
+def leaving(pid: int) -> bool:
+    """Whether a process has begun to end, or is gone; False where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return bool(int(fields[6]) & _EXITING)
+    except (OSError, IndexError, ValueError):
+        return os.path.isdir("/proc/self")
 
 
 def starved(before: Threads, after: Threads, seconds: float) -> bool:

@@ -100,14 +100,14 @@ def test_snapshots_go_while_the_cell_that_needs_the_memory_runs(kernel: Kernel, 
 
 
 def test_snapshot_of_the_session_stays_when_it_is_not_worth_much(kernel: Kernel, client: Client, group: Group) -> None:
-    """It shares with the worker what that has not written since."""
+    """It shares with the worker what that has not written since; and what it has alone when that ends is the session."""
     group.use(LIMIT - 1)
     cell = client.start("input('?'); os._exit(1)")
     question = client.wait_question(cell)
     wait_copies(kernel, 1)
-    group.use(LIMIT // 2)  # or whatever runs for some time is interrupted next
     client.answer(question, "")
     assert client.finish(cell).error == "WorkerDied"
+    group.use(LIMIT // 2)  # or whatever runs for some time is interrupted next
     assert run(client, "total, len(data)").result == f"(1, {30 << 20})"
     assert "restarting" not in told(client.messages)
 

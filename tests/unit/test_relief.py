@@ -40,7 +40,8 @@ class House:
         self.snapshots = Snapshots()
         self.rollups = Rollups()
         self.clock = Clock()
-        self.relief = Relief(self.snapshots, self.rollups, self.clock)  # type: ignore[arg-type]
+        self.leaving = False
+        self.relief = Relief(self.snapshots, self.rollups, self.clock, lambda: self.leaving)  # type: ignore[arg-type]
 
     def adds(self, *cells: int) -> None:
         """Snapshots before these cells; the pristine one before 0."""
@@ -98,6 +99,26 @@ def test_session_before_the_cell_is_given_up_only_for_what_it_is_worth(
     assert house.cells == {1}
     assert house.rollups.answer(private) == house.snapshots.pids() or gone
     assert house.cells == (set() if gone else {1})
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_snapshots_of_a_worker_that_ends_stay(house: House, when: str) -> None:
+    """What they shared with it looks as if it were theirs alone; and they are all that is left of the session."""
+    house.adds(1)
+    house.leaving = when == "before"
+    house.relieves()
+    house.leaving = True
+    if when == "meanwhile":
+        house.rollups.answer(TOTAL)
+    assert not house.rollups.asked
+    assert house.cells == {1}
+
+
+def test_those_that_could_be_spared_stay_when_the_worker_ends(house: House) -> None:
+    house.adds(0, 1, 2)
+    house.leaving = True
+    house.relieves()
+    assert house.cells == {0, 1, 2}
 
 
 def test_it_is_not_weighed_all_the_time(house: House) -> None:

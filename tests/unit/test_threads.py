@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ipymini_supervisor.threads import Thread, look, starved
+from ipymini_supervisor.threads import Thread, leaving, look, starved
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,17 @@ def test_look() -> None:
     other.wait()
     other.communicate()
     assert look(other.pid) == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_who_has_ended_is_leaving() -> None:
+    """Also as long as nobody has taken its status."""
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    assert not leaving(process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert leaving(process.pid)
+    process.wait()
+    assert leaving(process.pid)
+    assert process.stdin is not None
+    process.stdin.close()
