@@ -18,16 +18,13 @@ from ipymini_supervisor.router import Action, Router
 from ipymini_supervisor.settings import Settings
 from ipymini_supervisor.timers import Timers
 from ipymini_supervisor.worker import Worker
-from ipymini_worker.wire import NUDGE_SIGNAL, Kind
+from ipymini_worker.wire import NUDGE_AFTER, NUDGE_SIGNAL, Kind
 from ipymini_worker.wire import STACK as WITH_STACK
 
 log = logging.getLogger("ipymini")
 
 #: Seconds after which a cell that has not ended is told what a second interrupt does.
 HINT_AFTER = 1.0
-#: Seconds after SIGINT, and then after each nudge, at which a cell that still runs is nudged, see `NUDGE_SIGNAL`: were
-#: they all counted from SIGINT, a supervisor that stood still would send them at once, and they would be one.
-NUDGE_AFTER = (0.01, 0.09, 0.3)
 #: Seconds after which a worker has been heard that may have said that the cell is over.
 HEARD = 0.01
 #: Seconds after which SIGINT is sent although it is not known yet where the worker is.

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from ipymini_worker import where
-from ipymini_worker.wire import DUMP_SIGNAL, LAST_NUDGE, NUDGE_SIGNAL
+from ipymini_worker.wire import DUMP_SIGNAL, NUDGE_AFTER, NUDGE_SIGNAL
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -71,7 +71,7 @@ class Gate:
         may run where `was_interrupted` holds one.
         """
         for _ in range(_LOOKS):
-            if self._told.is_set() and _now() - self._told_at < LAST_NUDGE:
+            if self._told.is_set() and _now() - self._told_at < sum(NUDGE_AFTER):
                 return True
             _sleep(_WORD_WITHIN / _LOOKS)
         return False

@@ -154,8 +154,9 @@ DUMP_SIGNAL = signal.SIGRTMAX - 2 if sys.platform == "linux" else signal.SIGUSR2
 #: A signal that does nothing but end a system call, and send text that waits for its line's end: a SIGINT that
 #: CPython's own handler took just before the call would wait for its end.
 NUDGE_SIGNAL = signal.SIGURG
-#: Seconds after an interrupt at which the last one is sent.
-LAST_NUDGE = 0.4
+#: Seconds after SIGINT, and then after each nudge, at which a cell that still runs is nudged: were they all counted
+#: from SIGINT, a supervisor that stood still would send them at once, and they would be one.
+NUDGE_AFTER = (0.01, 0.09, 0.3)
 
 Part = bytes | bytearray | memoryview
 

@@ -144,6 +144,7 @@ def test_two_interrupts_of_one_cell(quick: Client) -> None:
 @pytest.mark.row("Protocol", "`aborted` replies carry no `execution_count`")
 def test_cells_queued_behind_an_interrupted_one_are_aborted(quick: Client) -> None:
     """And a completion that waits there is answered."""
+    quick.execute("get_ipython().Completer.use_jedi = False")  # which takes seconds to load on a busy machine
     cell = quick.start("time.sleep(1000)")
     queued = [quick.start("ran = True") for _ in range(5)]
     completion = quick.send("complete_request", {"code": "zi", "cursor_pos": 2})
@@ -153,7 +154,7 @@ def test_cells_queued_behind_an_interrupted_one_are_aborted(quick: Client) -> No
     for run in queued:
         assert quick.finish(run).reply == {"status": "aborted"}
         assert run.types == []
-    assert quick.finish(completion).status == "ok"  # with what, is not the concern of this test: jedi takes its time
+    assert "zip" in quick.finish(completion).reply["matches"]
     assert quick.evaluate("'ran' in globals()") == "False"
 
 

@@ -13,14 +13,14 @@ from fakes import KEY, Clock, Received, Sockets, message
 from ipymini_supervisor import interrupts as module
 from ipymini_supervisor import tree
 from ipymini_supervisor.frontends import Frontends
-from ipymini_supervisor.interrupts import HEARD, HINT_AFTER, LOOK_WITHIN, NUDGE_AFTER, Interrupts
+from ipymini_supervisor.interrupts import HEARD, HINT_AFTER, LOOK_WITHIN, Interrupts
 from ipymini_supervisor.ladder import GAP
 from ipymini_supervisor.outbox import Outbox
 from ipymini_supervisor.router import Action, Interrupt, Request, Router
 from ipymini_supervisor.session import Session
 from ipymini_supervisor.settings import Settings
 from ipymini_supervisor.timers import Timers
-from ipymini_worker.wire import NUDGE_SIGNAL, Kind
+from ipymini_worker.wire import NUDGE_AFTER, NUDGE_SIGNAL, Kind
 
 DUMP = 'Current thread 0x1 (most recent call first):\n  File "<ipython-input-7-0123456789ab>", line 3 in <module>\n'
 GROUP = "the worker's process group"
