@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 _TERMINALS = ("/dev/ptmx", "/dev/pts/")
@@ -70,23 +70,28 @@ class Cut(NamedTuple):
     servers: list[Server]
 
 
-def connected() -> frozenset[int]:
-    """The pipes, sockets and terminals of this process whose other ends are there."""
-    found = {fd for fd, target in descriptors() if target.startswith(_CONNECTIONS)}
+def connected(opened: Iterable[tuple[int, str]] | None = None) -> frozenset[int]:
+    """The pipes, sockets and terminals of this process whose other ends are there.
+
+    :param opened: what `descriptors` has just given.
+    """
+    found = {fd for fd, target in opened or descriptors() if target.startswith(_CONNECTIONS)}
     poll = select.poll()
     for fd in found:
         poll.register(fd, 0)
     return frozenset(found - {fd for fd, events in poll.poll(0) if events})  # gone, failed, or closed meanwhile
 
 
-def exclusive() -> bool:
+def exclusive(opened: Iterable[tuple[int, str]]) -> bool:
     """Whether this process has what only one can have: an address that it is bound to, or a lock on a file.
+
+    :param opened: what `descriptors` has just given.
 
     A copy has it, too, until it has cut it off, and whoever gives it back in the original finds it taken.
     """
     return any(
         _is_bound(fd) if target.startswith("socket:") else target.startswith("/") and _is_locked(fd)
-        for fd, target in descriptors()
+        for fd, target in opened
     )
 
 

@@ -2,8 +2,7 @@
 
 Rules:
 
-1. A copy is no child of the worker: the worker forks, its child forks the copy and ends, and the supervisor, which is
-   a subreaper, becomes the copy's parent. User code finds no child, and no SIGCHLD, that it has not made itself.
+1. A copy is no child of the worker, but the supervisor's (`forking`).
 2. A copy sleeps on a socket of its own, whose other end goes to the supervisor with the SNAPSHOT frame. An end of file
    there ends it at once, without `atexit`; descriptors for a new link make it the worker.
 3. It keeps nothing open that others may wait for: not the link, not the pipes, no connection of user code.
@@ -17,12 +16,9 @@ from __future__ import annotations
 
 import enum
 import gc
-import mmap
 import os
 import resource
-import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -32,6 +28,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from ipymini_worker import connections, survival
+from ipymini_worker.forking import Forker, NoCopy
 from ipymini_worker.link import Link, LinkClosed, private_fd
 from ipymini_worker.loop import Loop
 from ipymini_worker.wire import DISCARD, PRISTINE, Kind
@@ -42,11 +39,6 @@ PROCESS_NAME = "ipymini-snap"
 CHEAP = 0.02
 #: The share of the time that forks may cost.
 SHARE = 0.05
-#: Seconds after which a fork is given up, because a handler of some library does not return.
-_PATIENCE = 5.0
-#: Seconds that a copy has to give up what only one process can have, before the worker goes on.
-_SETTLES = 1.0
-_PID = struct.Struct("q")
 
 
 class Mode(enum.Enum):
@@ -105,19 +97,14 @@ class Snapshots:
         # Seconds of the processor's time: what a fork waits on a busy machine for others is not what it costs.
         self._costs: deque[float] = deque(maxlen=3)
         self._taken = 0.0  # when the last one was taken, on the monotonic clock
-        self._pid: mmap.mmap | None = None
-        self._cut: tuple[int, ...] = ()  # in a copy: a pipe that it closes when it has cut its connections
+        self.pid = 0  # of the last copy; 0 for none
+        self._forker = Forker()
         if sys.platform != "linux":
             self.broken = "Snapshots need Linux."
         elif not getattr(sys, "_is_gil_enabled", lambda: True)():
             self.broken = "Snapshots need the global interpreter lock, which this Python runs without."
         else:
             self.broken = ""  # why there cannot be any, ever
-
-    @property
-    def pid(self) -> int:
-        """The process id of the last copy; 0 for none."""
-        return int(_PID.unpack_from(self._pid)[0]) if self._pid is not None else 0
 
     def pristine(self) -> bool:
         """Takes the snapshot that serves respawns: the shell is ready, nothing of the user's has run."""
@@ -226,11 +213,9 @@ class Snapshots:
     def _fork_off(self, flags: int, cell: int) -> bool:
         began, spent = time.perf_counter(), _spent()
         try:
-            if self._pid is None:
-                self._pid = mmap.mmap(-1, mmap.PAGESIZE)
             lost = survival.Lost.now(self._loop.current)
-            peers = connections.connected()
-            exclusive = connections.exclusive()
+            opened = list(connections.descriptors())
+            peers, exclusive = connections.connected(opened), connections.exclusive(opened)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
             self.why_not = f"The system refuses a copy ({error.strerror})."
@@ -238,76 +223,29 @@ class Snapshots:
         random = _random_state()
         try:
             self.forking = True
-            with survival.no_sigchld(), survival.no_warnings():
-                copy = self._fork(exclusive)
+            copy = self._forker.fork(theirs.fileno(), ours.fileno(), exclusive=exclusive)
             self.forking = False
-            if copy:
-                ours.close()
+            if copy == 0:
+                ours.detach()  # it has been closed
                 self._live(theirs, lost, peers, random, cell)
                 return True
-            if not self.pid:
-                return False
-            try:
-                self._link.send_descriptor(Kind.SNAPSHOT, (b"%d" % cell, b"%d" % self.pid), flags, ours.fileno())
-            except OSError as error:  # the copy ends by itself
-                self.why_not = f"The system refuses a copy ({error.strerror})."
-                return False
+            self._link.send_descriptor(Kind.SNAPSHOT, (b"%d" % cell, b"%d" % copy), flags, ours.fileno())
+        except NoCopy as reason:
+            self.why_not, self.broken = str(reason), self._forker.broken
+            return False
+        except OSError as error:  # the supervisor does not get it, and it ends by itself
+            self.why_not = f"The system refuses a copy ({error.strerror})."
+            return False
         finally:
             self.forking = False
             ours.close()
             theirs.close()
+        self.pid = copy
         self.cost = time.perf_counter() - began
         if not flags:
             self._costs.append(_spent() - spent)
             self._taken = time.monotonic()
             self.stale, self.cell = False, cell
-        return False
-
-    def _fork(self, exclusive: bool) -> bool:
-        """Forks twice; True in the copy. Sets `pid`, to 0 if there is no copy.
-
-        :param exclusive: the worker is to go on only when the copy has cut off what it has.
-        """
-        assert self._pid is not None
-        _PID.pack_into(self._pid, 0, 0)
-        # `os.fork`, and nothing between it and the care that Python takes: a thread that waits for the interpreter's
-        # lock at this moment would be waited for in the child.
-        try:
-            between = os.fork()
-        except OSError as error:
-            self.why_not = f"The system refuses a copy ({error.strerror})."
-            return False
-        if between == 0:
-            try:
-                os.setpgid(0, 0)  # before there is a copy: the worker's group may be killed at any time
-                cut = tuple(map(private_fd, os.pipe())) if exclusive else ()
-                copy = os.fork()
-            except BaseException:  # whatever it is, there is no copy, and only one worker
-                os._exit(1)
-            if copy == 0:
-                self._cut = cut
-                return True
-            _PID.pack_into(self._pid, 0, copy)
-            try:
-                if cut:
-                    os.close(cut[1])
-                    connections.wait_readable(cut[0], _SETTLES)
-            finally:
-                os._exit(0)
-        try:
-            fd = os.pidfd_open(between)
-            try:
-                if not connections.wait_readable(fd, _PATIENCE):
-                    os.kill(between, signal.SIGKILL)
-                    self.broken = "A copy took too long to be made; a library keeps it from coming up."
-            finally:
-                os.close(fd)
-        except OSError:
-            pass  # no descriptors are left, or somebody ignores SIGCHLD, so that nobody has to wait
-        try:
-            os.waitpid(between, 0)
-        except ChildProcessError:
-            pass
         return False
 
     # -- the copy
@@ -318,6 +256,8 @@ class Snapshots:
             os.setpgid(0, 0)
             own = socket.socket(fileno=private_fd(own.detach()))
             own.setblocking(True)  # whatever user code has made of the default timeout: it would end the copy
+            if _is_over(own):
+                os._exit(0)
             name = _read("/proc/self/comm") or "python"
             _write("/proc/self/comm", PROCESS_NAME)
             self._abandon()
@@ -325,9 +265,9 @@ class Snapshots:
             for fd in (1, 2):
                 os.dup2(null, fd)
             os.close(null)
-            keep = {own.fileno(), *self._cut, *connections.loop_descriptors(self._loop.current)}
+            keep = {own.fileno(), *self._forker.cut, *connections.loop_descriptors(self._loop.current)}
             cut = connections.cut_connections(keep, peers)
-            for fd in self._cut:
+            for fd in self._forker.cut:
                 os.close(fd)
             data, files, _, _ = socket.recv_fds(own, 1, len(Files._fields))
             if not data or len(files) != len(Files._fields):
@@ -344,6 +284,14 @@ class Snapshots:
             self.stale = True
         except BaseException:
             os._exit(1)  # whatever it was, the supervisor sees that there is no copy any longer
+
+
+def _is_over(own: socket.socket) -> bool:
+    """Whether the copy has been discarded already."""
+    try:
+        return not own.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
 
 
 def _random_state() -> Any:

@@ -175,6 +175,10 @@ def _many(count: int, one: str, more: str = "") -> str:
 
 
 def _children() -> int:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
     count = 0
     for task in os.listdir("/proc/self/task"):
         try:

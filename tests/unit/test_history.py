@@ -366,8 +366,13 @@ def test_fork_waits_for_the_thread_and_the_child_writes_nothing(file: Path, monk
     manager = shell.history_manager
     writing, go_on = threading.Event(), threading.Event()
     monkeypatch.setattr(history, "_PATIENCE", TIMEOUT)
-    monkeypatch.setattr(manager, "_end_writer", go_on.set)  # which comes right before the fork waits
+    hold = manager.hold
 
+    def held() -> bool:
+        go_on.set()  # right before the fork waits
+        return hold()
+
+    monkeypatch.setattr(manager, "hold", held)
     written: list[bool] = []
 
     def write() -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from fakes import Clock
 from forks import Forks, readable
 from ipymini_worker import snapshot, survival
+from ipymini_worker.forking import NoCopy
 from ipymini_worker.snapshot import CHEAP, SHARE, Mode, Snapshots
 from ipymini_worker.wire import DISCARD, PRISTINE, Kind
 
@@ -86,7 +87,7 @@ class House:
         monkeypatch.setattr(snapshot, "_spent", lambda: self.spent)
         monkeypatch.setattr(survival, "obstacle", lambda: self.obstacle)
         monkeypatch.setattr(snapshot, "gc", SimpleNamespace(collect=lambda: None, freeze=lambda: None))
-        monkeypatch.setattr(self.snapshots, "_fork", self._fork)
+        monkeypatch.setattr(self.snapshots._forker, "fork", self._fork)
 
     def still(self) -> AbstractContextManager[bool]:
         """Nothing of ours goes on in other threads, unless the test says so."""
@@ -95,13 +96,13 @@ class House:
     def _never(self, *anything: object) -> None:
         raise AssertionError("this is no copy")
 
-    def _fork(self, exclusive: bool) -> bool:
+    def _fork(self, own: int, other: int, *, exclusive: bool) -> int:
         self.forks += 1
         self.clock.advance(self.takes + self.waits)
         self.spent += self.takes
-        assert self.snapshots._pid is not None
-        snapshot._PID.pack_into(self.snapshots._pid, 0, 0 if self.fails else 1234)
-        return False
+        if self.fails:
+            raise NoCopy("The system refuses a copy (Resource temporarily unavailable).")
+        return 1234
 
     def cell(self, number: int, seconds: float = 1.0) -> int:
         """Runs a cell that takes `seconds`; how many snapshots that brings."""
@@ -113,11 +114,8 @@ class House:
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    made = House(monkeypatch)
-    yield made
-    if made.snapshots._pid is not None:
-        made.snapshots._pid.close()
+def house(monkeypatch: pytest.MonkeyPatch) -> House:
+    return House(monkeypatch)
 
 
 def test_snapshot_is_taken_before_the_first_cell_and_after_each_and_not_between(house: House) -> None:
@@ -262,6 +260,7 @@ def test_fork_that_fails_is_no_snapshot_and_leaves_nothing_open(house: House) ->
     assert house.cell(1) == 2
     assert house.link.sent == []
     assert (house.snapshots.cell, house.snapshots.stale) == (0, True)
+    assert house.snapshots.why_not == "The system refuses a copy (Resource temporarily unavailable)."
 
 
 def test_process_without_descriptors_says_why_there_is_none(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -593,17 +593,17 @@ def test_what_only_one_process_can_have(monkeypatch: pytest.MonkeyPatch, tmp_pat
         for fd in (file.fileno() for file in (tcp, unix, pair, locked, process)):
             opened[fd] = os.readlink(f"/proc/self/fd/{fd}")
         fcntl.lockf(process, fcntl.LOCK_EX)  # which a fork does not share
-        assert not exclusive()
+        assert not exclusive(connections.descriptors())
         fcntl.flock(locked, fcntl.LOCK_SH)
-        assert exclusive()
+        assert exclusive(connections.descriptors())
         fcntl.flock(locked, fcntl.LOCK_UN)
-        assert not exclusive()
+        assert not exclusive(connections.descriptors())
         unix.bind("\0" + str(tmp_path))
-        assert exclusive()
+        assert exclusive(connections.descriptors())
         del opened[unix.fileno()]
         tcp.bind(("127.0.0.1", 0))
-        assert exclusive()
-    assert not exclusive()  # they have been closed meanwhile
+        assert exclusive(connections.descriptors())
+    assert not exclusive(connections.descriptors())  # they have been closed meanwhile
 
 
 def test_who_is_connected_has_nothing_that_others_want(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -613,9 +613,9 @@ def test_who_is_connected_has_nothing_that_others_want(monkeypatch: pytest.Monke
         there, _ = server.accept()
         with there:
             opened.update({here.fileno(): "socket:[1]", there.fileno(): "socket:[2]"})
-            assert not exclusive()
+            assert not exclusive(connections.descriptors())
             opened[server.fileno()] = "socket:[3]"
-            assert exclusive()
+            assert exclusive(connections.descriptors())
 
 
 def test_multiprocessing_forgets_the_processes_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
