@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 _TERMINALS = ("/dev/ptmx", "/dev/pts/")
@@ -82,6 +82,22 @@ def connected(opened: Iterable[tuple[int, str]] | None = None) -> frozenset[int]
     return frozenset(found - {fd for fd, events in poll.poll(0) if events})  # gone, failed, or closed meanwhile
 
 
+def positions(opened: Iterable[tuple[int, str]]) -> dict[int, int]:
+    """Where the files of this process are read or written next, by descriptor: a copy shares that until it has opened
+    them anew.
+
+    :param opened: what `descriptors` has just given.
+    """
+    found = {}
+    for fd, target in opened:
+        if target.startswith("/") and not target.startswith("/dev/"):
+            try:
+                found[fd] = os.lseek(fd, 0, os.SEEK_CUR)
+            except OSError:  # closed meanwhile, or nothing that has a position
+                continue
+    return found
+
+
 def exclusive(opened: Iterable[tuple[int, str]]) -> bool:
     """Whether this process has what only one can have: an address that it is bound to, or a lock on a file.
 
@@ -123,7 +139,9 @@ def _is_locked(fd: int) -> bool:
         return False
 
 
-def cut_connections(keep: set[int], peers: frozenset[int] | None = None) -> Cut:
+def cut_connections(
+    keep: set[int], peers: frozenset[int] | None = None, places: Mapping[int, int] | None = None
+) -> Cut:
     """Gives up the copy's ends of pipes, sockets and terminals, as if the other side had gone.
 
     Otherwise the copy would keep them open after the original has closed them, and whoever reads at the other end
@@ -133,6 +151,7 @@ def cut_connections(keep: set[int], peers: frozenset[int] | None = None) -> Cut:
     :param keep: those that are to stay.
     :param peers: those whose other ends were there, at the moment of the fork: a worker that has died since has taken
         them with it. Without it, those whose other ends are there now.
+    :param places: the `positions` of files at that moment; the worker may have gone on since. Without it, as they are.
     """
     if peers is None:
         peers = connected()
@@ -159,7 +178,7 @@ def cut_connections(keep: set[int], peers: frozenset[int] | None = None) -> Cut:
                 _replace(fd, os.open(os.devnull, os.O_RDWR))
             else:
                 if stat.S_ISREG(mode):
-                    _reopen(fd)
+                    _reopen(fd, (places or {}).get(fd))
                 continue
             count += alive
         except OSError:  # closed meanwhile, or no descriptors are left
@@ -179,12 +198,12 @@ def _nobody(fd: int) -> int:
     return here.detach()
 
 
-def _reopen(fd: int) -> None:
-    """The same file at the same place, but not the same open file."""
+def _reopen(fd: int, place: int | None) -> None:
+    """The same file at that place, or at the same one, but not the same open file."""
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     kept = flags & (os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_SYNC | os.O_CLOEXEC)
     anew = os.open(f"/proc/self/fd/{fd}", kept)
-    os.lseek(anew, os.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
+    os.lseek(anew, os.lseek(fd, 0, os.SEEK_CUR) if place is None else place, os.SEEK_SET)
     _replace(fd, anew)
 
 

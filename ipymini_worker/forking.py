@@ -26,7 +26,7 @@ _PATIENCE = 5.0
 _SETTLES = 1.0
 #: Milliseconds that a copy rests before it does anything: the worker has better use for the processor, and where cells
 #: come fast, the copy has been discarded by then.
-_RESTS = 50
+_RESTS = 30
 #: The fork at which the better way is looked for: the ones before it are in the way of the first cell.
 _LOOKS_AT = 3
 #: What processes tell each other, and where: the copy's process id, and whether the copy has come up.

@@ -65,6 +65,14 @@ class Files(NamedTuple):
     fault: int
 
 
+class _Before(NamedTuple):
+    """What a fork changes, or the worker may have changed before the copy looks."""
+
+    random: Any  #: see `_random_state`
+    peers: frozenset[int]  #: see `connections.connected`
+    places: dict[int, int]  #: see `connections.positions`
+
+
 class Snapshots:
     """Takes snapshots, and is the life of one. Belongs to the main thread.
 
@@ -215,19 +223,19 @@ class Snapshots:
         try:
             lost = survival.Lost.now(self._loop.current)
             opened = list(connections.descriptors())
-            peers, exclusive = connections.connected(opened), connections.exclusive(opened)
+            before = _Before(_random_state(), connections.connected(opened), connections.positions(opened))
+            exclusive = connections.exclusive(opened)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
             self.why_not = f"The system refuses a copy ({error.strerror})."
             return False
-        random = _random_state()
         try:
             self.forking = True
             copy = self._forker.fork(theirs.fileno(), ours.fileno(), exclusive=exclusive)
             self.forking = False
             if copy == 0:
                 ours.detach()  # it has been closed
-                self._live(theirs, lost, peers, random, cell)
+                self._live(theirs, lost, before, cell)
                 return True
             self._link.send_descriptor(Kind.SNAPSHOT, (b"%d" % cell, b"%d" % copy), flags, ours.fileno())
         except NoCopy as reason:
@@ -250,7 +258,7 @@ class Snapshots:
 
     # -- the copy
 
-    def _live(self, own: socket.socket, lost: survival.Lost, peers: frozenset[int], random: Any, cell: int) -> None:
+    def _live(self, own: socket.socket, lost: survival.Lost, before: _Before, cell: int) -> None:
         """Sleeps until the copy ends, or becomes the worker; returns in the latter case only."""
         try:
             os.setpgid(0, 0)
@@ -266,7 +274,7 @@ class Snapshots:
                 os.dup2(null, fd)
             os.close(null)
             keep = {own.fileno(), *self._forker.cut, *connections.loop_descriptors(self._loop.current)}
-            cut = connections.cut_connections(keep, peers)
+            cut = connections.cut_connections(keep, before.peers, before.places)
             for fd in self._forker.cut:
                 os.close(fd)
             data, files, _, _ = socket.recv_fds(own, 1, len(Files._fields))
@@ -274,8 +282,8 @@ class Snapshots:
                 os._exit(0)
             own.close()
             _write("/proc/self/comm", name)
-            if random is not None:
-                sys.modules["random"].setstate(random)
+            if before.random is not None:
+                sys.modules["random"].setstate(before.random)
             unbound = sum(not server.open() for server in cut.servers)  # before the loop looks at them
             survival.repair(self._loop.current)
             self.stale = not cell  # a copy of a copy is needed before anything else runs

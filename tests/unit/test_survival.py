@@ -21,7 +21,7 @@ import pytest
 
 from forks import Forks, readable
 from ipymini_worker import connections, survival
-from ipymini_worker.connections import connected, cut_connections, exclusive, loop_descriptors
+from ipymini_worker.connections import connected, cut_connections, exclusive, loop_descriptors, positions
 from ipymini_worker.survival import Lost, obstacle, pending, repair
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="snapshots need Linux")
@@ -345,6 +345,20 @@ def test_lock_that_is_given_up_by_closing_the_file_is_free(forks: Forks, tmp_pat
         Cut(forks, file.fileno())
     with (tmp_path / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_file_is_at_the_place_of_the_fork_although_the_original_has_gone_on(forks: Forks, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("0123456789")
+
+    def body() -> list[int]:
+        with (tmp_path / "file").open("rb", buffering=0) as file:
+            file.read(3)
+            places = positions(connections.descriptors())
+            file.read(4)
+            cut_connections(set(), places=places)
+            return [places[file.fileno()], file.tell()]
+
+    assert forks.result(body) == [3, 3]
 
 
 def test_address_that_is_listened_to_is_free_and_listened_to_again(forks: Forks) -> None:
