@@ -101,9 +101,9 @@ def positions(opened: Iterable[tuple[int, str]]) -> dict[int, int]:
 def exclusive(opened: Iterable[tuple[int, str]]) -> bool:
     """Whether this process has what only one can have: an address that it is bound to, or a lock on a file.
 
-    :param opened: what `descriptors` has just given.
-
     A copy has it, too, until it has cut it off, and whoever gives it back in the original finds it taken.
+
+    :param opened: what `descriptors` has just given.
     """
     return any(
         _is_bound(fd) if target.startswith("socket:") else target.startswith("/") and _is_locked(fd)

@@ -75,6 +75,7 @@ class Forker:
             raise NoCopy(f"The system refuses a copy ({error.strerror}).") from None
         if copy == 0:
             _WORD.pack_into(told, _UP, 1)
+            self._told = None  # the original goes on using it; what it says of later copies is no concern of this one
             return 0
         _WORD.pack_into(told, _PID, copy)
         self._made = time.monotonic()

@@ -244,6 +244,30 @@ def test_where_native_threads_run_two_are_made(way: str) -> None:
     assert in_a_process(body) == [0, 1]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_copy_minds_its_own_copies_and_not_those_of_the_original(way: str) -> None:
+    """One that has been discarded while it rested has never come up."""
+
+    def body() -> Any:
+        made = forker(way)
+
+        def later() -> str:
+            made._made -= forking._PATIENCE + 1
+            copied(made, os.getpid)
+            return made.broken
+
+        def goes_on() -> str:
+            assert told is not None
+            told[:16] = os.getpid().to_bytes(8, "little") + bytes(8)  # as the original would
+            return later()
+
+        copied(made, os.getpid)
+        told = made._told
+        return copied(made, goes_on)[1]
+
+    assert in_a_process(body) == ""
+
+
 def test_copy_that_does_not_come_up_is_the_last_one() -> None:
     def body() -> Any:
         made = forker("twice")
