@@ -67,7 +67,8 @@ class Answering:
         self._end(request, reply)
 
     def answer_visitor(self, request: context.Request) -> None:
-        """Answers a request in the midst of a cell; the gate is that cell's.
+        """Answers a request in the midst of a cell. The gate, which is that cell's, has to be closed: an interrupt that
+        comes past all of this would leave the request without an end.
 
         :raises LinkClosed: the supervisor is gone.
         :raises KeyboardInterrupt: one came, which the cell is meant by; the request has its reply.
@@ -81,8 +82,7 @@ class Answering:
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             reply = self._failed(request, error)
-        with self._shell.gate.closed(deliver=True):
-            self._end(request, reply)
+        self._end(request, reply)
         if interrupted:
             raise KeyboardInterrupt
 
@@ -100,7 +100,8 @@ class Answering:
             raise
         except BaseException as error:
             reply = self._failed(request, error)
-        self._end(request, reply)
+        with self._shell.gate.closed(deliver=True):
+            self._end(request, reply)
 
     def _begin(self, request: context.Request) -> None:
         for name, stream in zip(("stdout", "stderr"), self._streams, strict=True):

@@ -39,6 +39,7 @@ class Gate:
         self._noted = False
         self._user: Handler | int | None = signal.default_int_handler
         self._installed: Handler | int | None = None
+        self._resting: Handler | int | None = None  # of the user code in the midst of which the gate is closed
         self._quiet: Handler = self._note
         self._told = threading.Event()
         self._told_at = 0.0
@@ -95,7 +96,7 @@ class Gate:
         if _in_main_thread():
             # An earlier cell may have blocked them, and every interrupt would have to kill. What is pending comes now.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, NUDGE_SIGNAL, DUMP_SIGNAL))
-        self._noted, self._lost = False, 0
+        self._noted, self._lost, self._resting = False, 0, None
         self._told.clear()
 
     def tell(self) -> None:
@@ -108,9 +109,20 @@ class Gate:
         """Whether the active request was interrupted, also where user code or asyncio have a handler of their own."""
         return self._told.wait(_WORD_WITHIN)  # the word comes by another way than the signal
 
+    @property
+    def pending(self) -> bool:
+        """Whether an interrupt has come at the shut gate that nobody has been given yet."""
+        return self._noted
+
+    @property
+    def is_open(self) -> bool:
+        """Whether user code runs that an interrupt reaches; asked in the main thread."""
+        return signal.getsignal(signal.SIGINT) is not self._quiet
+
     @contextmanager
     def opened(self, handler: Handler | None = None, *, noted: bool = True) -> Iterator[None]:
-        """Lets interrupts through while the body, which is user code, runs. A gate that is open stays as it is.
+        """Lets interrupts through while the body, which is user code, runs. A gate that is open stays as it is; one
+        that is closed in the midst of user code opens for the handler of that.
 
         :param handler: takes the place of Python's own handler; a handler that the user has set comes before it.
         :param noted: whether an interrupt that came earlier in this request is raised now.
@@ -119,13 +131,14 @@ class Gate:
         if signal.getsignal(signal.SIGINT) is not self._quiet or not _in_main_thread():
             yield
             return
-        python = self._user is signal.default_int_handler
-        self._installed = handler if handler is not None and python else self._user
+        to = self._user if self._resting is None else self._resting
+        python = to is signal.default_int_handler
+        self._installed = handler if handler is not None and python else to
         try:
             try:
                 signal.signal(signal.SIGINT, self._installed)
                 if noted:
-                    self._deliver(self._user)
+                    self._deliver(to)
                 yield
             finally:
                 self.shut()
@@ -152,9 +165,12 @@ class Gate:
             yield
             return
         signal.signal(signal.SIGINT, self._quiet)
+        outer, installed, self._resting = self._resting, self._installed, handler
         try:
             yield
         finally:
+            # It may have been opened meanwhile, for code that has a handler of its own.
+            handler, self._resting, self._installed = self._resting, outer, installed
             signal.signal(signal.SIGINT, handler)
             if deliver:
                 self._deliver(handler)
@@ -165,7 +181,9 @@ class Gate:
             return
         now = signal.getsignal(signal.SIGINT)
         while now is not self._quiet:
-            if now is not self._installed:
+            if now is not self._installed and self._resting is not None:
+                self._resting = now
+            elif now is not self._installed:
                 self._user = now
             try:
                 signal.signal(signal.SIGINT, self._quiet)
@@ -188,6 +206,7 @@ class ThreadGate:
         self._noted = False
         self._told = False
         self._handler: Handler | None = None
+        self._resting: Handler | None = None  # of the user code in the midst of which the gate is closed
 
     @property
     def request(self) -> int:
@@ -198,7 +217,7 @@ class ThreadGate:
         """A request begins: what came before was not meant for it."""
         self.shut()
         with self._lock:
-            self._request, self._noted, self._told = request, False, False
+            self._request, self._noted, self._told, self._resting = request, False, False, None
 
     def interrupt(self, request: int) -> bool:
         """Interrupts `request`; returns whether it is what the thread executes. Called in any other thread."""
@@ -222,6 +241,16 @@ class ThreadGate:
         """Whether the request was interrupted."""
         return self._told
 
+    @property
+    def pending(self) -> bool:
+        """As `Gate.pending`."""
+        return self._noted
+
+    @property
+    def is_open(self) -> bool:
+        """As `Gate.is_open`; asked in the thread that it belongs to."""
+        return self._open
+
     @contextmanager
     def opened(self, handler: Handler | None = None, *, noted: bool = True) -> Iterator[None]:
         """As `Gate.opened`.
@@ -234,7 +263,7 @@ class ThreadGate:
             return
         try:
             try:
-                self._enter(handler)
+                self._enter(handler or self._resting)
                 if noted:
                     self._deliver()
                 yield
@@ -252,7 +281,9 @@ class ThreadGate:
         __tracebackhide__ = True
         if self._noted:
             self._noted = False
-            raise KeyboardInterrupt
+            if self._handler is None:
+                raise KeyboardInterrupt
+            self._handler(signal.SIGINT, None)
 
     @contextmanager
     def closed(self, *, deliver: bool) -> Iterator[None]:
@@ -265,9 +296,11 @@ class ThreadGate:
             return
         handler = self._handler
         self.shut()
+        outer, self._resting = self._resting, handler
         try:
             yield
         finally:
+            self._resting = outer
             self._enter(handler)
             if deliver:
                 self._deliver()

@@ -78,13 +78,19 @@ class Joining:
         here = contextvars.copy_context()
         here.run(context.enter, request)
         if _is_cell(request):
-            self._loop.add(self._answering.answer_inside(request), here)
+            task = self._loop.add(self._answering.answer_inside(request), here)
+            task.add_done_callback(lambda _: self._see_to_its_end(request), context=here)
             return
         try:
-            with self._loop.visited():
+            with self._gate.closed(deliver=True), self._loop.visited():
                 here.run(self._answering.answer_visitor, request)
         except KeyboardInterrupt:  # the loop's handler has seen to the cell
             pass
+
+    def _see_to_its_end(self, request: context.Request) -> None:
+        """An interrupt may have come between any two lines of what has answered `request`."""
+        if not request.over:
+            self._answering.fail(request, KeyboardInterrupt())
 
     # -- while no loop does
 
@@ -106,20 +112,16 @@ class Joining:
             self._iterating.release()
 
     def _answer_one(self, active: context.Request) -> None:
-        frame = None
-        try:
-            with self._gate.closed(deliver=True):
-                frames = self._waiting(active)
-                asks = (n for n, f in enumerate(frames) if f.kind is Kind.REQUEST and not _is_cell(context.Request(f)))
-                at = next(asks, None)
-                frame = None if at is None else frames.pop(at)
-                self._link.give_back(frames)
-        except KeyboardInterrupt:  # the cell is over before the request has begun, which waits for its end
-            with self._gate.closed(deliver=True):
-                self._link.give_back([] if frame is None else [frame])
-            raise
-        if frame is not None:
-            contextvars.copy_context().run(self._answer_within, context.Request(frame))
+        # Closed for all of it: whatever is asked for here has to come to its end, also when an interrupt comes.
+        with self._gate.closed(deliver=True):
+            frames = self._waiting(active)
+            asks = (n for n, f in enumerate(frames) if f.kind is Kind.REQUEST and not _is_cell(context.Request(f)))
+            # When the cell is over before the request has begun, that waits for its end.
+            at = None if self._gate.pending else next(asks, None)
+            frame = None if at is None else frames.pop(at)
+            self._link.give_back(frames)
+            if frame is not None:
+                contextvars.copy_context().run(self._answer_within, context.Request(frame))
 
     def _answer_within(self, request: context.Request) -> None:
         context.enter(request)

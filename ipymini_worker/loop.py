@@ -188,9 +188,9 @@ class Loop:
             self.on_leave()
             _keep(context)
 
-    def add(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
-        """Runs the coroutine of another cell beside the one that the loop runs for."""
-        self._add(coroutine, context)
+    def add(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
+        """Runs the coroutine of another cell beside the one that the loop runs for; returns its task."""
+        return self._add(coroutine, context)
 
     def _add(self, coroutine: Coroutine[Any, Any, T], context: contextvars.Context) -> asyncio.Task[T]:
         assert self._loop is not None

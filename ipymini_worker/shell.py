@@ -287,12 +287,14 @@ class WorkerShell(Counterpart, MessageParent, Running):
 
         def interruptible(event: str, *args: Any, **kwargs: Any) -> None:
             modules = [getattr(callback, "__module__", None) or "" for callback in self.events.callbacks[event]]
+            # IPython shows what is raised in a callback, and goes on.
             if all(module.startswith("IPython.") for module in modules):
-                trigger(event, *args, **kwargs)  # of no length; an interrupt waits for the user code that follows
+                with self.gate.closed(deliver=True):  # they take no time, and what follows is what is meant
+                    trigger(event, *args, **kwargs)
                 return
-            # IPython shows what is raised in a callback, and goes on. What comes before a cell must not hide that the
-            # cell is not wanted any longer.
-            with self.gate.opened(noted=False), not_swallowed() if event.startswith("pre_") else nullcontext():
+            # What comes before a cell, or in the midst of one, must not hide that the cell is not wanted any longer.
+            within = event.startswith("pre_") or self.gate.is_open
+            with self.gate.opened(noted=False), not_swallowed() if within else nullcontext():
                 trigger(event, *args, **kwargs)
 
         self.events.trigger = interruptible

@@ -284,6 +284,55 @@ def test_an_interrupt_while_events_are_served(client: Client) -> None:
         assert client.execute("6 * 7").result == "42"
 
 
+INTERRUPT = """
+import os, signal, sys
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(100): pass
+"""
+#: Where an interrupt finds a cell that serves events: before the request that has come, in a callback of IPython's or
+#: of the user's beside its own code.
+MOMENTS = {
+    "before a request": """
+import ipymini_worker.context as context
+enter = context.enter
+def first(request):
+    context.enter = enter
+    interrupt()
+    return enter(request)
+context.enter = first
+""",
+    "in a callback of IPython's": """
+def callback():
+    ip.events.unregister('pre_execute', callback)
+    interrupt()
+callback.__module__ = 'IPython.core'
+ip.events.register('pre_execute', callback)
+""",
+    "in a callback after the event": """
+def callback():
+    ip.events.unregister('post_execute', callback)
+    interrupt()
+ip.events.register('post_execute', callback)
+""",
+}
+
+
+@pytest.mark.parametrize("loop", [False, True], ids=["by iterations", "by a loop"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_interrupt_between_events_and_cell(k: Client, moment: str, loop: bool) -> None:
+    """Whatever it hits, it ends the cell, and the event has its end, too."""
+    assert k.execute(TARGET + INTERRUPT).status == "ok"
+    k.ask("comm_open", {"comm_id": moment, "target_name": "echo", "data": {}})
+    wait = "import asyncio\nwhile True: await asyncio.sleep(0.01)" if loop else "while True: k.do_one_iteration()"
+    cell = k.start(f"{MOMENTS[moment]}\nprint('waiting')\n{wait}")
+    k.wait_text(cell, "waiting")
+    event = k.send("comm_msg", {"comm_id": moment, "data": 1})
+    assert k.finish(cell).error == "KeyboardInterrupt"
+    k.finish(event)
+    assert k.execute("6 * 7").result == "42"
+
+
 def test_a_question_while_events_are_served(client: Client) -> None:
     """A callback that asks something in mid-cell asks whoever caused it."""
     assert client.execute(TARGET).status == "ok"
