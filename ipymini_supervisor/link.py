@@ -131,7 +131,8 @@ class Link:
                 self._out[0] = self._out[0][count:]
 
     def close(self) -> None:
-        """Closes the socket, and descriptors that nobody has asked for."""
+        """Closes the socket, and descriptors that nobody has asked for; whoever still refers to it keeps little."""
         self._socket.close()
+        self._decoder.release()
         while self._descriptors:
             os.close(self._descriptors.popleft())

@@ -264,6 +264,11 @@ class Decoder:
             self._start, self._end = 0, len(rest)
         return memoryview(self._receive)[self._end :]
 
+    def release(self) -> None:
+        """Gives the memory for what arrives back; nothing may arrive any longer."""
+        self._receive, self._large = bytearray(), None
+        self._start = self._end = 0
+
     def filled(self, count: int) -> list[Frame]:
         """The frames that are complete now that `count` bytes were written into `buffer()`.
 

@@ -6,6 +6,7 @@ import array
 import os
 import resource
 import socket
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -282,3 +283,20 @@ def test_descriptor_for_which_there_is_no_room_is_nobodys_fault(house: House) ->
     with pytest.raises(WireError):
         house.link.descriptor()
     assert house.open_pipes() == [False]
+
+
+def test_what_is_closed_keeps_nothing() -> None:
+    """Whoever refers to a dead worker, as what waits to be collected does, has half a megabyte of it otherwise."""
+    tracemalloc.start()
+    try:
+        kept = []
+        for _ in range(20):
+            house = House()
+            house.worker.send(ROLLBACK)
+            assert house.link.receive()
+            house.worker.close()
+            house.link.close()
+            kept.append(house.link)
+        assert tracemalloc.get_traced_memory()[0] < 200_000
+    finally:
+        tracemalloc.stop()
