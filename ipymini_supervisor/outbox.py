@@ -23,7 +23,7 @@ WELCOME = 2.0  #: seconds that a message waits for a first subscriber
 #: Seconds after the start until anything is published: frontends that come back after a restart connect again within
 #: 0.2 s (ZeroMQ's interval), one socket after the other, and each is to see everything.
 SETTLE = 0.25
-RETRY = 0.002  #: seconds between attempts while the socket takes nothing
+RETRY = 0.001  #: seconds between attempts while the socket takes nothing
 
 
 class Outbox:

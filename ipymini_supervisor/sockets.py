@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,8 +25,8 @@ _TYPES = {
     "hb": zmq.ROUTER,
     "iopub": zmq.XPUB,
 }
-#: Messages for one subscriber that libzmq keeps before it takes no more.
-_IOPUB_HWM = 64
+#: Messages for one subscriber that libzmq keeps before it takes no more. They are small: see `_COPIED`, `_LARGE`.
+_IOPUB_HWM = 256
 #: Messages of one frontend that libzmq takes in before the others wait in the frontend: nothing is lost, and whoever
 #: sends faster than we can look at it fills its own memory and not ours.
 _REQUESTS_HWM = 256
@@ -33,8 +34,9 @@ _REQUESTS_HWM = 256
 _BEATS_HWM = 16
 #: Most bytes of a heartbeat, and of the topic of a subscription.
 _SMALL = 1 << 16
-#: Bytes up to which a part is copied: below, a copy costs less than the thread that pyzmq has for the other way.
-_COPIED = 1 << 20
+#: Bytes up to which a part is copied: below, a copy costs less than the thread that pyzmq has for the other way. Of what is
+#: not copied is known when it has left.
+_COPIED = 1 << 16
 #: Parts from the delimiter on that are read as bytes: delimiter, signature, header, parent, metadata, content.
 _HEAD = 6
 #: Bytes of large parts that libzmq keeps for subscribers before iopub takes no more; the last part may exceed it.
@@ -60,7 +62,8 @@ class Sockets:
         self._poller = zmq.Poller()
         self._paths: list[str] = []
         self._iopub = ""
-        self._large: list[tuple[zmq.MessageTracker, int]] = []
+        self._large: deque[tuple[zmq.MessageTracker, int]] = deque()  # parts that have not left, in order
+        self._large_size = 0
 
     def bind(self, connection: Connection) -> None:
         """Binds all five; encrypted, if the connection has keys for that (CURVE, as server).
@@ -185,15 +188,18 @@ class Sockets:
         return True
 
     def _send_large(self, socket: zmq.Socket[bytes], parts: Sequence[Part]) -> bool:
-        self._large = [(tracker, size) for tracker, size in self._large if not tracker.done]
-        if sum(size for _, size in self._large) >= _LARGE:
+        while self._large and self._large[0][0].done:
+            self._large_size -= self._large.popleft()[1]
+        if self._large_size >= _LARGE:
             return False
         frames: list[Any] = list(parts)
         large = [at for at, part in enumerate(parts) if len(part) >= _COPIED]
         for at in large:
             frames[at] = zmq.Frame(parts[at], track=True, copy=False)
         socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
-        self._large += [(frames[at].tracker, len(parts[at])) for at in large]
+        for at in large:
+            self._large.append((frames[at].tracker, len(parts[at])))
+            self._large_size += len(parts[at])
         return True
 
     def waiting(self) -> dict[int, int]:

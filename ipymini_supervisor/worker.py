@@ -32,9 +32,9 @@ _LAST_WORDS = 1000
 #: What is heard of those of a worker that was killed: what it has done does not count any longer, but it was seen to
 #: print, or would have been by a frontend that reads faster.
 _OUTPUT, _ALL = frozenset({Kind.STREAM, Kind.PUBLISH}), frozenset(Kind)
-#: Text that comes in so many reads, each within so many seconds of the one before and of less than so many bytes, may
-#: gather for as long before the next read: else each line would cost both processes a pass of the loop. What follows it
-#: waits no longer than that.
+#: Output that comes in so many reads, each within so many seconds of the one before and of less than so many bytes, may
+#: gather for as long before the next read: else each line, or display, would cost both processes a pass of the loop.
+#: What follows it waits no longer than that.
 FLOOD, GATHER, LITTLE = 16, 0.001, 1 << 16
 
 
@@ -77,8 +77,8 @@ class Worker:
         self._expected: Timer | None = None
         self._closed_timer: Timer | None = None
         self._gather_timer: Timer | None = None
-        self._texts = 0  # reads of nothing but text that came one soon after the other
-        self._last_text = 0.0
+        self._outputs = 0  # reads of nothing but output that came one soon after the other
+        self._last_output = 0.0
         self._probes = Probes(process, timers, clock, self.send_control, self._hear, self._hear_fault, cells, look)
         self._watch()
 
@@ -163,18 +163,18 @@ class Worker:
 
     def _gather(self, frames: list[Frame]) -> None:
         at = self._clock()
-        text = all(frame.kind is Kind.STREAM for frame in frames)
-        little = text and sum(len(frame.parts[-1]) for frame in frames) < LITTLE
-        self._texts = self._texts + 1 if little and at - self._last_text < GATHER else 0
-        self._last_text = at
-        if self._texts >= FLOOD and self._gather_timer is None:
+        output = all(frame.kind in _OUTPUT for frame in frames)
+        little = output and sum(len(part) for frame in frames for part in frame.parts) < LITTLE
+        self._outputs = self._outputs + 1 if little and at - self._last_output < GATHER else 0
+        self._last_output = at
+        if self._outputs >= FLOOD and self._gather_timer is None:
             self._sockets.ignore(self._process.work.fileno())
             self._gather_timer = self._timers.at(at + GATHER, self._gathered)
 
     def _gathered(self) -> None:
         self._gather_timer = None
-        self._texts = FLOOD  # the next pause is due at once
-        self._last_text = self._clock()
+        self._outputs = FLOOD  # the next pause is due at once
+        self._last_output = self._clock()
         self._watch()
 
     def descriptor(self) -> int:

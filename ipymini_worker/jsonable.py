@@ -23,9 +23,9 @@ def encode(content: object) -> bytes:
     them, as in printed text: no UTF-8 has them, and a notebook with one in it cannot be saved.
     """
     try:
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=_default)
+        text = _encode(content)
     except Exception:  # NaN, a circle, and whatever the user's objects raise when they are asked
-        text = json.dumps(_clean(content, ()), ensure_ascii=False, allow_nan=False)
+        text = _encode(_clean(content, ()))
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -48,6 +48,10 @@ def _default(value: Any) -> Any:
     if hasattr(value, "__iter__") and not isinstance(value, type):
         return list(value)
     return str(value)
+
+
+#: One for all: `json.dumps` makes an encoder for each call, which takes as long as the work.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_default).encode
 
 
 def _clean(value: Any, above: tuple[int, ...]) -> Any:

@@ -30,7 +30,8 @@ class Publisher:
         :param request: what the message is part of, if it is not the request that the calling code belongs to.
         :raises ValueError: a buffer is not contiguous.
         """
-        parts: list[Part] = [msg_type.encode(), jsonable.encode(metadata or {}), jsonable.encode(content)]
+        encoded = jsonable.encode(metadata) if metadata else b"{}"
+        parts: list[Part] = [msg_type.encode(), encoded, jsonable.encode(content)]
         parts += [_flat(buffer) for buffer in buffers]
         request = request or context.current()
         if request is context.active():

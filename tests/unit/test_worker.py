@@ -737,6 +737,24 @@ def test_flood_of_little_text_gathers_before_it_is_read(house: House) -> None:
     assert house.timers.timeout(house.clock()) is None  # what is no text ends it
 
 
+def test_flood_of_small_displays_gathers_as_well(house: House) -> None:
+    for _ in range(FLOOD + 1):
+        house.process.says(Kind.PUBLISH, 1, b"display_data", b"{}", b"{}")
+        house.handles()
+        house.waits(GATHER / 2)
+    assert len(house.frames) == FLOOD + 1
+    assert house.process.work.fileno() not in house.sockets.watched
+    house.waits(GATHER)
+    assert house.process.work.fileno() in house.sockets.watched
+
+
+def test_large_displays_are_read_at_once(house: House) -> None:
+    for _ in range(3 * FLOOD):
+        house.process.says(Kind.PUBLISH, 1, b"display_data", b"{}", b'{"a": "%s"}' % (b"x" * LITTLE))
+        house.handles()
+    assert house.process.work.fileno() in house.sockets.watched
+
+
 @pytest.mark.parametrize(
     ("text", "pause"), [(b"x" * LITTLE, GATHER / 2), (b"x", 2 * GATHER)], ids=["much at once", "not so fast"]
 )
