@@ -34,8 +34,8 @@ _REQUESTS_HWM = 256
 _BEATS_HWM = 16
 #: Most bytes of a heartbeat, and of the topic of a subscription.
 _SMALL = 1 << 16
-#: Bytes up to which a part is copied: below, a copy costs less than the thread that pyzmq has for the other way. Of what is
-#: not copied is known when it has left.
+#: Bytes up to which a part is copied: below, a copy costs less than the thread that pyzmq has for the other way. Of
+#: what is not copied is known when it has left.
 _COPIED = 1 << 16
 #: Parts from the delimiter on that are read as bytes: delimiter, signature, header, parent, metadata, content.
 _HEAD = 6
