@@ -26,6 +26,7 @@ class Flow:
     """Publishes what there is to be published, without ever waiting for a subscriber.
 
     :param patience: seconds that a subscriber may stand still before it is given up on.
+    :param on_sent: told how many bytes have left.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Flow:
         timers: Timers,
         clock: Callable[[], float],
         patience: float,
+        on_sent: Callable[[int], None],
     ) -> None:
         self._sockets = sockets
         self._outbox = outbox
@@ -43,6 +45,7 @@ class Flow:
         self._timers = timers
         self._clock = clock
         self._patience = patience
+        self._on_sent = on_sent
         self._waiting: dict[int, int] | None = None
         self._looked = 0.0  # when
         self._untold = ""
@@ -104,7 +107,10 @@ class Flow:
             self._frontends.text("stderr", text, self._frontends.parent(0))
 
     def _publish(self) -> float | None:
-        return self._outbox.pump(lambda parts: self._sockets.send("iopub", parts), self._clock())
+        again = self._outbox.pump(lambda parts: self._sockets.send("iopub", parts), self._clock())
+        self._on_sent(self._outbox.sent)
+        self._outbox.sent = 0
+        return again
 
     def _flush_text(self) -> None:
         if self._text_timer is not None:

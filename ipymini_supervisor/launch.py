@@ -95,7 +95,10 @@ def run(connection_file: str, python: str | None, worker_args: Sequence[str]) ->
             sockets.bind(connection)
         except BindError as error:
             raise LaunchError(str(error)) from None
+        from ipymini_supervisor import thrift
         from ipymini_supervisor.supervisor import Supervisor  # only now: frontends connect meanwhile
+
+        thrift.keep()
 
         session = Session(connection.key, connection.signature_scheme, settings.max_message)
     except BaseException:

@@ -38,6 +38,7 @@ class Outbox:
         self.subscribers = 0
         self._queue: deque[tuple[float, int, Sequence[Part]]] = deque()  # when it came, bytes, parts
         self._bytes = 0
+        self.sent = 0  #: bytes that have gone out, or given way, since somebody has set it back
         self._blocked_since: float | None = None
         self._alone_since = 0.0
 
@@ -108,4 +109,6 @@ class Outbox:
         return max(self._queue[0][0], self._alone_since) + self._welcome
 
     def _pop(self) -> None:
-        self._bytes -= self._queue.popleft()[1]
+        size = self._queue.popleft()[1]
+        self._bytes -= size
+        self.sent += size

@@ -36,6 +36,11 @@ from ipymini_worker.main import main
 main(sys.argv[1:])
 """
 
+#: From the beginning the worker's allocator keeps as much as GNU's comes to by itself with the first large blocks that
+#: it is given back: a print of a megabyte took half a thousand pages anew, which was most of its time. Programs that a
+#: cell starts inherit nothing of it.
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+_FORGET = f"import os\nfor name in {tuple(_ALLOCATOR)}: del os.environ[name]\ndel name, os\n"
 _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_SPARE = 16  # our descriptors move above the numbers that they get in the worker
 #: Bytes that the worker may have written to the link and that we have not read.
@@ -101,7 +106,10 @@ def spawn(
         actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given, 1)]  # type: ignore[misc]
         folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        argv = [python, "-c", _BOOT, folder, "3", "4", "5", connection_file, *arguments]
+        boot = _BOOT
+        if sys.platform == "linux" and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in environment):
+            environment, boot = {**environment, **_ALLOCATOR}, _FORGET + _BOOT
+        argv = [python, "-c", boot, folder, "3", "4", "5", connection_file, *arguments]
         pid = os.posix_spawn(
             python,
             argv,

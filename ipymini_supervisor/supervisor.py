@@ -50,6 +50,7 @@ from ipymini_supervisor.subshells import REQUESTS as SUBSHELL_REQUESTS
 from ipymini_supervisor.subshells import Subshells
 from ipymini_supervisor.succession import EXECUTE, Succession
 from ipymini_supervisor.surroundings import Surroundings
+from ipymini_supervisor.thrift import Thrift
 from ipymini_supervisor.timers import Timers
 from ipymini_supervisor.watch import Watch
 from ipymini_supervisor.worker import Worker
@@ -104,7 +105,8 @@ class Supervisor:
         outbox = Outbox(self._clock() + SETTLE)
         self._frontends = Frontends(session, sockets, outbox, self._clock)
         patience = settings.slow_subscriber_timeout
-        self._flow = Flow(sockets, outbox, self._frontends, self._timers, self._clock, patience)
+        self._thrift = Thrift(self._timers, self._clock)
+        self._flow = Flow(sockets, outbox, self._frontends, self._timers, self._clock, patience, self._thrift.passed)
         self._router = Router(settings.stop_on_error_timeout)
         self._snapshots = Snapshots()
         cells = Cells()
@@ -245,6 +247,7 @@ class Supervisor:
                 self._message(channel, parts)
 
     def _message(self, channel: str, parts: list[bytes]) -> None:
+        self._thrift.passed(sum(map(len, parts)))
         try:
             message = self._session.unpack(parts)
             if channel == "stdin" and not (message.header.msg_type == "input_reply" and is_object(message.content)):

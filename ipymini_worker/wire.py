@@ -202,12 +202,14 @@ def encode_text(request: int, text: bytes, flags: int) -> bytes:
 
 
 def _reserve(size: int) -> memoryview:
-    """Memory for a large frame, which costs nothing until it is filled: a length is only a claim."""
+    """Memory for a large frame. For the largest it costs nothing until it is filled: a length is only a claim."""
     try:
+        if size < _HUGE_PAGE:
+            return memoryview(bytearray(size))  # the allocator has it at hand when the one before is gone
         memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (OSError, OverflowError):
+    except (OSError, OverflowError, MemoryError):
         raise WireError(f"there is no memory for a frame of {size} bytes") from None
-    if _HUGE is not None and size >= _HUGE_PAGE:
+    if _HUGE is not None:
         try:
             memory.madvise(_HUGE)  # or filling it is a page fault for each 4 KiB
         except OSError:  # a system that is built without

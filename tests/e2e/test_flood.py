@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import zmq
 from jupyter_client.session import Session
@@ -130,6 +132,23 @@ def test_client_that_reads_slowly_misses_nothing_and_slows_the_cell_down(
     client.wait_until(lambda: bool(request.replies))
     assert found == 10_000 * 9999
     assert most_memory(kernel.process.pid) - before < ABOVE
+
+
+def test_what_has_waited_for_a_slow_client_is_given_back(flooded: tuple[Kernel, Client, Reader]) -> None:
+    kernel, client, reader = flooded
+    supervisor = psutil.Process(kernel.process.pid)
+    before = supervisor.memory_info().rss
+    request = client.start("for i in range(10_000): print(text)")
+    reader.take("stream")
+    supervisor_answers(client)
+    full = supervisor.memory_info().rss
+    assert full - before > 8 << 20
+    for _ in reader.until("status", request):
+        pass
+    end = time.monotonic() + TIMEOUT
+    while supervisor.memory_info().rss - before > 4 << 20:
+        assert time.monotonic() < end, (before, full, supervisor.memory_info().rss)
+        time.sleep(0.02)
 
 
 def test_error_and_idle_wait_behind_no_more_text_than_is_under_way(flooded: tuple[Kernel, Client, Reader]) -> None:

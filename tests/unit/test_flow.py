@@ -75,9 +75,21 @@ class House:
         self.timers = Timers()
         self.worker: Any = SimpleNamespace(reading=True)
         self.frontends = Frontends(Session(KEY), self.sockets, self.outbox, self.clock)  # type: ignore[arg-type]
-        self.flow = Flow(self.sockets, self.outbox, self.frontends, self.timers, self.clock, PATIENCE)  # type: ignore[arg-type]
+        self.left = 0  # bytes
+        self.flow = Flow(
+            self.sockets,  # type: ignore[arg-type]
+            self.outbox,
+            self.frontends,
+            self.timers,
+            self.clock,
+            PATIENCE,
+            self._leaves,
+        )
         self.parent = json.dumps({"msg_id": "asked", "msg_type": "execute_request"}).encode()
         self.passes(TEXT_DELAY)
+
+    def _leaves(self, size: int) -> None:
+        self.left += size
 
     def says(self, text: str) -> None:
         self.frontends.text("stdout", text, self.parent)
@@ -109,6 +121,16 @@ def house() -> House:
 
 def test_loop_sleeps_when_there_is_nothing_to_say(house: House) -> None:
     assert house.timeout is None
+
+
+def test_it_tells_how_much_has_left(house: House) -> None:
+    house.sockets.sent.clear()
+    house.left = 0
+    for size in (10, 1000):
+        house.publishes(size)
+        house.passes()
+    house.passes()
+    assert house.left == sum(len(part) for _, parts in house.sockets.sent for part in parts) > 1010
 
 
 def test_whole_line_leaves_at_once_and_those_that_follow_soon_are_joined(house: House) -> None:

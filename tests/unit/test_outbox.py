@@ -53,6 +53,18 @@ def test_nothing_is_lost_when_the_socket_is_full(outbox: Outbox) -> None:
     assert socket.taken == [b"0", b"1", b"2", b"3", b"4"]
 
 
+def test_what_has_gone_out_is_counted(outbox: Outbox) -> None:
+    socket = Socket(room=2)
+    for number in range(3):
+        outbox.add([b"%d" % number, bytes(10 * number)], 0.0)
+    assert outbox.sent == 0
+    outbox.pump(socket.send, 0.0)
+    assert outbox.sent == 1 + 11
+    outbox.sent, socket.room = 0, 10
+    outbox.pump(socket.send, 0.1)
+    assert outbox.sent == 21
+
+
 def test_worker_has_to_wait_while_much_waits(outbox: Outbox) -> None:
     socket = Socket(room=0)
     outbox.add([bytes(FULL)], 0.0)
