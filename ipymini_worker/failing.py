@@ -77,7 +77,12 @@ class Failing(Running):
         self.publisher.send("error", failure._asdict())
 
     def _format_exception_for_storage(self, exception: BaseException, *args: Any, **kwargs: Any) -> Any:
-        """As the base class, for exceptions that cannot be printed too: the history must not fail the cell again."""
+        """As the base class, for exceptions that cannot be printed too: the history must not fail the cell again.
+        What was shown of an exception is not made once more, which takes as long as all else that the error costs.
+        """
+        shown = context.current().run.failure
+        if shown is not None and shown.traceback and shown[:2] == (type(exception).__name__, _text(exception)):
+            return shown._asdict()
         try:
             return super()._format_exception_for_storage(exception, *args, **kwargs)
         except Exception:  # from the user's __str__ or __repr__

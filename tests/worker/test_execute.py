@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import platform
 import sys
@@ -98,6 +99,19 @@ def test_error_of_any_kind_is_an_error_and_the_worker_goes_on(worker: Worker, co
     if ename:
         assert answer.content["ename"] == ename
     assert worker.good("'on'").result == "'on'"
+
+
+def test_traceback_is_made_once_and_kept_as_it_was_shown(worker: Worker) -> None:
+    """To make it is most of what an error costs."""
+    worker.good(
+        "made, tb = [], get_ipython().InteractiveTB\nown = tb.structured_traceback\n"
+        "tb.structured_traceback = lambda *args, **keys: made.append(1) or own(*args, **keys)"
+    )
+    answer = worker.run("{}['not there']")
+    kept = f"get_ipython().history_manager.exceptions[{answer.content['execution_count']}]"
+    assert worker.good(f"len(made), {kept}['ename'], {kept}['evalue']").result == "(1, 'KeyError', \"'not there'\")"
+    assert ast.literal_eval(worker.good(f"{kept}['traceback']").result) == answer.content["traceback"]
+    worker.good("del tb.structured_traceback")
 
 
 def test_error_does_not_abort_what_is_queued_if_stop_on_error_is_false(worker: Worker) -> None:
