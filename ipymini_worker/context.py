@@ -43,6 +43,7 @@ class Run:
     shown: int = 0  #: tracebacks
     displaying: bool = False  #: its result is being displayed
     result: Any = None  #: IPython's own record of it
+    parsed: Any = None  #: its code as a `large.Parsed`, until that is compiled
     recorded: int = 0  #: characters that it has printed, as far as they are counted
     payload: list[dict[str, Any]] = field(default_factory=list)
     allow_stdin: bool = False
@@ -106,7 +107,7 @@ class Request:
         """Lets go of everything but the header: tasks and threads may refer to a request for as long as they live."""
         self.frame = None
         self.run.over = True
-        self.run.result = None
+        self.run.result = self.run.parsed = None
 
 
 #: What there is before the first request.

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import ast
-from typing import Any
+import codeop
+import warnings
+from itertools import islice
+from typing import Any, NamedTuple
 
 from IPython.core.inputtransformer2 import TransformerManager
 
 #: Characters of a cell from which on it is treated with care.
 LARGE = 1 << 20
 _FLAGS = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+#: What is looked for in a cell of few nodes, instead of words in all of its text.
+_FEW, _MOVES = 1000, (ast.Call, ast.Await, ast.AsyncFor, ast.AsyncWith, ast.comprehension)
+#: Flags of a compiler that make no difference to the tree: those that it has by itself.
+HARMLESS = codeop.Compile().flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _NAMES = ("cleanup_transforms", "line_transforms", "token_transformers")
 
 
-def is_plain(code: str, transformers: TransformerManager, post: list[Any]) -> bool:
-    """Whether a large cell is Python as it stands, so that IPython has nothing to transform in it.
+class Parsed(NamedTuple):
+    """A large cell that is Python as it stands."""
+
+    cell: str  #: as it is to be compiled
+    tree: ast.Module | None  #: None where there is something to be warned of, which is told by the cell's own name
+    still: bool  #: it is certain that nothing in it awaits, or calls something that does
+
+
+def plain(code: str, transformers: TransformerManager, post: list[Any]) -> Parsed | None:
+    """A large cell that is Python as it stands, so that IPython has nothing to transform in it; None for any other.
 
     :param post: transformations that come after those of `transformers`; with any of the user's it is not plain.
     """
     if len(code) <= LARGE or post or code[0].isspace():
-        return False
+        return None
     fresh = TransformerManager()
     if any(getattr(transformers, name) != getattr(fresh, name) for name in _NAMES):
-        return False
+        return None
     second = code.find("\n") + 1
     if any(code[start : start + 16].startswith("In [") for start in (0, second)):
-        return False  # IPython's prompt, which Python takes for an annotation
+        return None  # IPython's prompt, which Python takes for an annotation
+    cell = code if code.endswith("\n") else code + "\n"
     try:
-        compile(code, "<cell>", "exec", _FLAGS, dont_inherit=True)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            tree = compile(cell, "<cell>", "exec", _FLAGS, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return False
-    return True
+        return None
+    assert isinstance(tree, ast.Module)
+    return Parsed(cell, None if told else tree, _still(tree))
+
+
+def _still(tree: ast.Module) -> bool:
+    nodes = list(islice(ast.walk(tree), _FEW + 1))
+    return len(nodes) <= _FEW and not any(isinstance(node, _MOVES) for node in nodes)
 
 
 def may_await(code: str) -> bool:

@@ -163,12 +163,17 @@ class WorkerShell(Counterpart, MessageParent, Failing):
 
     def transform_cell(self, raw_cell: str) -> str:
         """As the base class, but for large cells that have nothing to be transformed."""
-        if large.is_plain(raw_cell, self.input_transformer_manager, self.input_transformers_post):
-            return raw_cell if raw_cell.endswith("\n") else raw_cell + "\n"
+        parsed = large.plain(raw_cell, self.input_transformer_manager, self.input_transformers_post)
+        if parsed is not None:
+            context.current().run.parsed = parsed
+            return parsed.cell
         return super().transform_cell(raw_cell)  # type: ignore[no-any-return]
 
     def should_run_async(self, raw_cell: str, **kwargs: Any) -> bool:
         """Whether the cell needs a running loop: it awaits, or its own code asks asyncio for tasks or the loop."""
+        parsed = context.current().run.parsed
+        if parsed is not None and parsed.still and parsed.cell is kwargs.get("transformed_cell"):
+            return False
         checked = len(raw_cell) <= large.LARGE or large.may_await(raw_cell)
         if checked and super().should_run_async(raw_cell, **kwargs):
             return True

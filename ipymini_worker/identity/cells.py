@@ -15,7 +15,8 @@ from typing import Any
 
 from IPython.core.compilerop import CachingCompiler
 
-from ipymini_worker.large import LARGE
+from ipymini_worker import context
+from ipymini_worker.large import HARMLESS, LARGE
 
 #: Frontends compute the same names, with the seed that `debugInfo` tells them; this is the one that is in use.
 SEED = 0xC70F6907
@@ -95,5 +96,12 @@ def compiler(where: str, tell: Callable[[int, str], None]) -> type[Any]:
             self._filename_map[name] = number
             linecache.cache[name] = (lambda: transformed_code,)  # made into lines when somebody wants them
             return name
+
+        def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> Any:
+            run = context.current().run
+            parsed, run.parsed = run.parsed, None
+            if parsed is None or parsed.cell is not source or parsed.tree is None or self.flags & ~HARMLESS:
+                return super().ast_parse(source, filename, symbol)
+            return parsed.tree
 
     return CellCompiler

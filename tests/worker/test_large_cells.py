@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from ipymini_worker.large import LARGE, is_plain
+from ipymini_worker.large import LARGE, plain
 from worker.driver import Worker
 
 FILL = "x" * (LARGE + 1)
@@ -47,7 +47,7 @@ def test_syntax_error_in_a_large_cell(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "plain"),
+    ("code", "expected"),
     [
         (f"s = '{FILL}'", True),
         (f"s = '{FILL}'\nawait s", True),
@@ -62,16 +62,51 @@ def test_syntax_error_in_a_large_cell(worker: Worker) -> None:
         (f"s = '{FILL}\0'", False),
     ],
 )
-def test_what_is_plain(code: str, plain: bool) -> None:
-    assert is_plain(code, TransformerManager(), []) is plain
+def test_what_is_plain(code: str, expected: bool) -> None:
+    assert (plain(code, TransformerManager(), []) is not None) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "still"),
+    [
+        ("s", True),
+        ("def f(x):\n    return x + 1", True),
+        ("await s", False),
+        ("f()", False),
+        ("[x async for x in s]", False),
+        ("s = [" + "1," * 2000 + "]", False),  # who knows
+    ],
+)
+def test_what_is_certain_not_to_await(code: str, still: bool) -> None:
+    parsed = plain(f"s = '{FILL}'\n{code}", TransformerManager(), [])
+    assert parsed is not None
+    assert parsed.still is still
+
+
+def test_large_cell_is_parsed_once(worker: Worker) -> None:
+    worker.good(
+        "import ast, builtins\nown, parsed = compile, []\n"
+        "def counting(source, name, mode, flags=0, *args, **keys):\n"
+        "    if flags & ast.PyCF_ONLY_AST: parsed.append(name)\n"
+        "    return own(source, name, mode, flags, *args, **keys)\n"
+        "builtins.compile = counting"
+    )
+    assert worker.good(f"s = '{FILL}'\nlen(s)").result == str(len(FILL))
+    assert worker.good("builtins.compile = own; parsed[:-1]").result == "['<cell>']"
+
+
+def test_warning_of_a_large_cell_names_the_cell(worker: Worker) -> None:
+    answer = worker.good(f"s = '{FILL}'\ns is 1")
+    assert "<cell>" not in answer.stderr
+    assert answer.stderr.count("SyntaxWarning") == 1
 
 
 def test_transformations_of_the_user_are_applied(worker: Worker) -> None:
     code = f"s = '{FILL}'"
     manager = TransformerManager()
     manager.cleanup_transforms.append(lambda lines: lines)
-    assert not is_plain(code, manager, [])
-    assert not is_plain(code, TransformerManager(), [lambda lines: lines])
+    assert plain(code, manager, []) is None
+    assert plain(code, TransformerManager(), [lambda lines: lines]) is None
     worker.good("get_ipython().input_transformers_post.append(lambda lines: ['seen = True\\n', *lines])")
     assert worker.good(f"s = '{FILL}'\nseen").result == "True"
     worker.good("get_ipython().input_transformers_post.clear()")
