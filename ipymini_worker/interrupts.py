@@ -47,6 +47,8 @@ class Gate:
         self._lost = 0  # after how many of them an interrupt was lost that is to be raised once more
         #: Called in the main thread a moment after an interrupt that has not ended the request; must raise nothing.
         self.on_nudge: Callable[[], None] = lambda: None
+        #: Whether an interrupt has come that has had no effect yet; it is raised once more when the supervisor nudges.
+        self.owing: Callable[[], bool] = lambda: False
         signal.signal(signal.SIGINT, self._quiet)
         signal.signal(NUDGE_SIGNAL, self._nudged)
 
@@ -85,7 +87,7 @@ class Gate:
         __tracebackhide__ = True
         self.on_nudge()
         lost, self._lost = self._lost, 0
-        if lost and lost == self._words:  # else it was another interrupt that was lost
+        if (lost and lost == self._words) or self.owing():  # else it was another interrupt that was lost
             handler = signal.getsignal(signal.SIGINT)
             if callable(handler):
                 handler(signal.SIGINT, frame)

@@ -47,6 +47,7 @@ class Loop:
         self._visited = False
         self._left: list[asyncio.AbstractEventLoop] = []
         self.cancelled = False  # an interrupt has cancelled the tasks of cells
+        self.owing = False  # an interrupt has come that cells are to be cancelled by, as soon as the loop comes to it
         #: Called when a cell begins to run in the loop, and when it is over.
         self.on_enter: Callable[[], None] = lambda: None
         self.on_leave: Callable[[], None] = lambda: None
@@ -177,14 +178,14 @@ class Loop:
         assert self._loop is not None
         context = contextvars.copy_context()
         task = self._add(coroutine, context)
-        self.cancelled = False
+        self.cancelled = self.owing = False
         self._running = True
         self.on_enter()
         try:
             result: T = self._until_done(self._loop, task)
             return result
         finally:
-            self._running = False
+            self._running = self.owing = False
             self.on_leave()
             _keep(context)
 
@@ -228,7 +229,7 @@ class Loop:
         self._cancel(None)
 
     def _cancel(self, but: asyncio.Task[Any] | None) -> None:
-        self.cancelled = True
+        self.cancelled, self.owing = True, False
         for task in self._cells:
             if task is not but:
                 task.cancel()
@@ -247,6 +248,7 @@ class Loop:
             if len(self._cells) > 1 or self._visited:
                 self._loop.call_soon_threadsafe(self._cancel, current)
             raise KeyboardInterrupt
+        self.owing = True  # what the loop has to do before may never end
         self._loop.call_soon_threadsafe(self._cancel, None)
 
 

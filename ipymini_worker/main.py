@@ -54,6 +54,7 @@ class Worker:
         self._control_link = Link(control, "control")
         self._control = Control(self._control_link, self._on_control)
         self._loop = Loop()
+        self._gate.owing = lambda: self._loop.owing
         self._subshells: Subshells | None = None
         self._debugger: Debugger | None = None
         self._debugging = threading.Lock()  # a copy must not be made in the midst of the debugger's start

@@ -19,6 +19,8 @@ CELLS = {
     "gather": "await asyncio.gather(asyncio.sleep(1000), asyncio.Event().wait())",
     "task group": "async with asyncio.TaskGroup() as g: g.create_task(asyncio.sleep(1000))",
     "task that hogs the loop": "async def hog():\n    while True: pass\nawait asyncio.create_task(hog())",
+    "task that hogs the loop after the interrupt": "asyncio.get_running_loop().call_soon(time.sleep, 0.2)\n"
+    "async def hog():\n    while True: pass\nawait asyncio.create_task(hog())",
     "to_thread": "await asyncio.to_thread(threading.Event().wait, 10)",
     "asyncio.run": "asyncio.run(asyncio.sleep(1000))",
     "input": "input('?')",
