@@ -30,24 +30,25 @@ class AfterImport:
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """What others find, with our function at the end."""
-        then = self._then.pop(fullname, None)
-        if then is None:
+        if fullname not in self._then:
             return None
         for finder in sys.meta_path:
             spec = finder.find_spec(fullname, path, target) if finder is not self else None
             if spec is not None and spec.loader is not None:
                 # The loader is that of this one module alone.
-                spec.loader.exec_module = _both(spec.loader.exec_module, then)  # type: ignore
+                spec.loader.exec_module = self._both(spec.loader.exec_module, fullname)  # type: ignore
                 return spec
         return None
 
+    def _both(self, execute: Callable[[ModuleType], None], name: str) -> Callable[[ModuleType], None]:
+        then = self._then[name]
 
-def _both(execute: Callable[[ModuleType], None], then: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
-    def exec_module(module: ModuleType) -> None:
-        execute(module)
-        then(module)
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            then(module)
+            self._then.pop(name, None)  # only now: whoever looked for it may not have imported it, or was interrupted
 
-    return exec_module
+        return exec_module
 
 
 def debugger(pdb: Any) -> None:

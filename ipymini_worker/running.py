@@ -15,7 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
 
-from ipymini_worker import context
+from ipymini_worker import context, traps
 from ipymini_worker.interrupts import Gate, ThreadGate
 from ipymini_worker.latecompleter import LateCompleter
 from ipymini_worker.loop import Loop
@@ -51,6 +51,7 @@ class Running(LateCompleter):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._homes = threading.local()
         self._next = 1
+        self._traps: list[traps.InTurn] = []
         self.renew_locks()
         super().__init__(*args, **kwargs)
         self.loop_runner = self._run_coroutine
@@ -60,6 +61,20 @@ class Running(LateCompleter):
         """As the base class."""
         super().renew_locks()
         self._numbering = threading.Lock()
+        for trap in self._traps:
+            trap.renew()
+
+    def init_builtins(self) -> None:
+        """As the base class, for cells of several threads."""
+        super().init_builtins()
+        self.builtin_trap = traps.Builtins(shell=self)
+        self._traps.append(self.builtin_trap)
+
+    def init_displayhook(self) -> None:
+        """As the base class, for cells of several threads."""
+        super().init_displayhook()
+        self.display_trap = traps.Results(hook=self.displayhook)
+        self._traps.append(self.display_trap)
 
     def init_payload(self) -> None:
         """Payloads belong to requests."""
