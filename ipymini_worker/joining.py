@@ -11,12 +11,12 @@ import contextvars
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ipymini_worker import context
 from ipymini_worker.answering import Answering
 from ipymini_worker.interrupts import Gate, ThreadGate
-from ipymini_worker.link import Link
+from ipymini_worker.link import Link, LinkClosed
 from ipymini_worker.loop import Loop
 from ipymini_worker.wire import OVER, UNLOCKED, Frame, Kind
 
@@ -90,7 +90,8 @@ class Joining:
     def _see_to_its_end(self, request: context.Request) -> None:
         """An interrupt may have come between any two lines of what has answered `request`."""
         if not request.over:
-            self._answering.fail(request, KeyboardInterrupt())
+            with suppress(LinkClosed):
+                self._answering.fail(request, KeyboardInterrupt())
 
     # -- while no loop does
 

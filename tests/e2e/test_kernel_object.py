@@ -333,6 +333,20 @@ def test_an_interrupt_between_events_and_cell(k: Client, moment: str, loop: bool
     assert k.execute("6 * 7").result == "42"
 
 
+def test_an_interrupt_before_a_cell_inside_of_another_has_begun(k: Client) -> None:
+    """Both end; it may come where nothing of what answers the one inside runs yet."""
+    cell = k.start(
+        "import asyncio, ipymini_worker.answering as a\nown = a.Answering.answer_inside\n"
+        "async def interrupted(self, request):\n    a.Answering.answer_inside = own\n    raise KeyboardInterrupt\n"
+        "a.Answering.answer_inside = interrupted\nk.unlock()\nprint('waiting')\nawait asyncio.sleep(1000)"
+    )
+    k.wait_text(cell, "waiting")
+    inside = k.start("print('inside')")
+    assert k.finish(inside).error == "KeyboardInterrupt"
+    assert k.finish(cell).error == "KeyboardInterrupt"
+    assert k.execute("6 * 7").result == "42"
+
+
 def test_a_question_while_events_are_served(client: Client) -> None:
     """A callback that asks something in mid-cell asks whoever caused it."""
     assert client.execute(TARGET).status == "ok"
