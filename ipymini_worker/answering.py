@@ -15,7 +15,7 @@ from ipymini_worker.requests import Requests
 from ipymini_worker.shell import WorkerShell
 from ipymini_worker.stdin import Stdin
 from ipymini_worker.streams import OutStream
-from ipymini_worker.wire import ABORT, ERROR, EXIT, Kind
+from ipymini_worker.wire import ABORT, ERROR, EXIT, Kind, encode
 
 Content = dict[str, Any]
 
@@ -108,7 +108,11 @@ class Answering:
             # A cell has taken it away, and no later one could give it back, or say what it is.
             if not callable(getattr(getattr(sys, name, None), "write", None)):
                 setattr(sys, name, stream)
-        self._link.send(Kind.STARTED, request.id, (b"%d" % self._shell.execution_count,))
+        count = b"%d" % self._shell.execution_count
+        if _executes(request) and self._handlers.untouched("execute_request"):
+            request.run.unsaid = b"".join(encode(Kind.STARTED, request.id, (count,)))
+        else:
+            self._link.send(Kind.STARTED, request.id, (count,))
 
     def _end(self, request: context.Request, reply: Content | None) -> None:
         self._flush()
@@ -132,7 +136,8 @@ class Answering:
         content = jsonable.encode(reply) if reply is not None else b""
         request.forget()  # before the reply: nobody can be asked in the name of a request that is over
         self._stdin.give_up(request.id)
-        self._link.send(Kind.REPLY, request.id, (content,), flags)
+        unsaid, request.run.unsaid = request.run.unsaid, b""
+        self._link.send(Kind.REPLY, request.id, (content,), flags, before=unsaid)
 
     def _failed(self, request: context.Request, error: BaseException) -> Content:
         """The reply to a request that our side of the work did not survive: bad input, or an interrupt."""

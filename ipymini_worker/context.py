@@ -43,6 +43,7 @@ class Run:
     shown: int = 0  #: tracebacks
     displaying: bool = False  #: its result is being displayed
     result: Any = None  #: IPython's own record of it
+    unsaid: bytes = b""  #: frames that leave with the next one of its own, or before user code runs
     parsed: Any = None  #: its code as a `large.Parsed`, until that is compiled
     recorded: int = 0  #: characters that it has printed, as far as they are counted
     payload: list[dict[str, Any]] = field(default_factory=list)
@@ -70,7 +71,7 @@ class Request:
     def header(self) -> dict[str, Any]:
         """The request's own header, which is the parent header of what it publishes."""
         if self._header is None:
-            self._header = json.loads(self.header_bytes)
+            self._header = _decoded(self.header_bytes)
         return self._header
 
     @property
@@ -85,7 +86,7 @@ class Request:
         """
         parent, metadata, content, *buffers = self.parts
         try:
-            decoded = [json.loads(bytes(part)) for part in (parent, metadata, content)]
+            decoded = [_decoded(part) for part in (parent, metadata, content)]
         except (ValueError, RecursionError):
             raise BadRequest("The request cannot be read: a part of it is not JSON.") from None
         return {
@@ -108,6 +109,16 @@ class Request:
         self.frame = None
         self.run.over = True
         self.run.result = self.run.parsed = None
+
+
+def _decoded(part: wire.Part) -> Any:
+    """What a part of a message says.
+
+    :raises ValueError: it is not JSON in UTF-8.
+    :raises RecursionError: it is nested too deeply.
+    """
+    # `json.loads` of bytes looks for other encodings first.
+    return json.loads(str(part, "utf-8", "surrogatepass")) if part != b"{}" else {}
 
 
 #: What there is before the first request.

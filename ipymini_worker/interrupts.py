@@ -18,13 +18,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from ipymini_worker import where
+from ipymini_worker.signals import Handler, get_handler, set_handler, set_mask
 from ipymini_worker.wire import DUMP_SIGNAL, NUDGE_AFTER, NUDGE_SIGNAL
-
-Handler = Callable[[int, FrameType | None], Any]
-
 
 #: Seconds that the supervisor's word may take to come after its signal, and looks for it meanwhile.
 _WORD_WITHIN, _LOOKS = 0.05, 50
@@ -49,8 +46,8 @@ class Gate:
         self.on_nudge: Callable[[], None] = lambda: None
         #: Whether an interrupt has come that has had no effect yet; it is raised once more when the supervisor nudges.
         self.owing: Callable[[], bool] = lambda: False
-        signal.signal(signal.SIGINT, self._quiet)
-        signal.signal(NUDGE_SIGNAL, self._nudged)
+        set_handler(signal.SIGINT, self._quiet)
+        set_handler(NUDGE_SIGNAL, self._nudged)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._noted = True
@@ -88,7 +85,7 @@ class Gate:
         self.on_nudge()
         lost, self._lost = self._lost, 0
         if (lost and lost == self._words) or self.owing():  # else it was another interrupt that was lost
-            handler = signal.getsignal(signal.SIGINT)
+            handler = get_handler(signal.SIGINT)
             if callable(handler):
                 handler(signal.SIGINT, frame)
 
@@ -97,7 +94,7 @@ class Gate:
         self.shut()
         if _in_main_thread():
             # An earlier cell may have blocked them, and every interrupt would have to kill. What is pending comes now.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, NUDGE_SIGNAL, DUMP_SIGNAL))
+            set_mask(signal.SIG_UNBLOCK, (signal.SIGINT, NUDGE_SIGNAL, DUMP_SIGNAL))
         self._noted, self._lost, self._resting = False, 0, None
         self._told.clear()
 
@@ -119,7 +116,7 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """Whether user code runs that an interrupt reaches; asked in the main thread."""
-        return signal.getsignal(signal.SIGINT) is not self._quiet
+        return get_handler(signal.SIGINT) is not self._quiet
 
     @contextmanager
     def opened(self, handler: Handler | None = None, *, noted: bool = True) -> Iterator[None]:
@@ -130,7 +127,7 @@ class Gate:
         :param noted: whether an interrupt that came earlier in this request is raised now.
         :raises KeyboardInterrupt: one came, now or earlier. The gate is shut by then.
         """
-        if signal.getsignal(signal.SIGINT) is not self._quiet or not _in_main_thread():
+        if get_handler(signal.SIGINT) is not self._quiet or not _in_main_thread():
             yield
             return
         to = self._user if self._resting is None else self._resting
@@ -138,7 +135,7 @@ class Gate:
         self._installed = handler if handler is not None and python else to
         try:
             try:
-                signal.signal(signal.SIGINT, self._installed)
+                set_handler(signal.SIGINT, self._installed)
                 if noted:
                     self._deliver(to)
                 yield
@@ -162,18 +159,18 @@ class Gate:
         :param deliver: whether one that comes meanwhile is raised afterwards; else before the next statement.
         :raises KeyboardInterrupt: one came meanwhile.
         """
-        handler = signal.getsignal(signal.SIGINT)
+        handler = get_handler(signal.SIGINT)
         if handler is self._quiet or not _in_main_thread():
             yield
             return
-        signal.signal(signal.SIGINT, self._quiet)
+        set_handler(signal.SIGINT, self._quiet)
         outer, installed, self._resting = self._resting, self._installed, handler
         try:
             yield
         finally:
             # It may have been opened meanwhile, for code that has a handler of its own.
             handler, self._resting, self._installed = self._resting, outer, installed
-            signal.signal(signal.SIGINT, handler)
+            set_handler(signal.SIGINT, handler)
             if deliver:
                 self._deliver(handler)
 
@@ -181,17 +178,17 @@ class Gate:
         """Lets no interrupt through from now on; what user code has made of the handler is kept for the next time."""
         if not _in_main_thread():
             return
-        now = signal.getsignal(signal.SIGINT)
+        now = get_handler(signal.SIGINT)
         while now is not self._quiet:
             if now is not self._installed and self._resting is not None:
                 self._resting = now
             elif now is not self._installed:
                 self._user = now
             try:
-                signal.signal(signal.SIGINT, self._quiet)
+                set_handler(signal.SIGINT, self._quiet)
             except KeyboardInterrupt:  # it was pending, and the handler is still the old one
                 self._noted = True  # for the next statement of the cell
-            now = signal.getsignal(signal.SIGINT)
+            now = get_handler(signal.SIGINT)
 
 
 class ThreadGate:
@@ -381,10 +378,10 @@ def not_swallowed() -> Iterator[None]:
         seen = True
         raise KeyboardInterrupt
 
-    if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if not _in_main_thread() or get_handler(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, on_sigint)
+    set_handler(signal.SIGINT, on_sigint)
     try:
         yield
     except Exception:
@@ -392,7 +389,7 @@ def not_swallowed() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        if signal.getsignal(signal.SIGINT) is on_sigint:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if get_handler(signal.SIGINT) is on_sigint:
+            set_handler(signal.SIGINT, signal.default_int_handler)
     if seen:
         raise KeyboardInterrupt

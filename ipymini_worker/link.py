@@ -120,20 +120,28 @@ class Link:
         """Puts frames, in the order in which they came, before those that `receive` has yet to return."""
         self._frames.extendleft(reversed(frames))
 
-    def send(self, kind: Kind, request: int = 0, parts: Iterable[Part] = (), flags: int = 0) -> None:
+    def send(
+        self, kind: Kind, request: int = 0, parts: Iterable[Part] = (), flags: int = 0, *, before: bytes = b""
+    ) -> None:
         """Writes one frame, waiting as long as the supervisor does not read; nothing any longer after GOODBYE.
 
+        :param before: frames that leave with it, as its reader has to be woken once only; encoded.
         :raises LinkClosed: the supervisor is gone.
         :raises LinkLost: our end has been closed.
         """
         pieces = encode(kind, request, parts, flags)
+        if before:
+            pieces[0] = b"".join((before, pieces[0]))
+        self._send(pieces, last=kind is Kind.GOODBYE)
+
+    def _send(self, pieces: Sequence[Part], *, last: bool = False) -> None:
         try:
             with self._lock:
                 if self._over:  # threads of user code may still print
                     return
                 if self._text:
                     self._send_waiting()
-                self._over = kind is Kind.GOODBYE
+                self._over = last
                 if not self._rest and len(pieces) == 1 and len(pieces[0]) <= _WHOLE:
                     self._socket.send(pieces[0])
                 else:
@@ -142,6 +150,13 @@ class Link:
             if error.errno is None:
                 raise
             raise _gone(error) from error
+
+    def send_encoded(self, frames: bytes) -> None:
+        """Writes frames that are encoded already, as `send` does.
+
+        :raises LinkClosed, LinkLost: see `send`.
+        """
+        self._send([frames])
 
     def send_text(self, request: int, text: bytes, flags: int, more: bool = False) -> None:
         """Writes a STREAM frame of one part, as `send` does, at less cost: of no other kind are there as many.

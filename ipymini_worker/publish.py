@@ -23,11 +23,13 @@ class Publisher:
         metadata: Mapping[str, Any] | None = None,
         buffers: Iterable[Any] = (),
         request: context.Request | None = None,
+        before: bytes = b"",
     ) -> None:
         """Publishes one message (protocol: Messages on the IOPub channel).
 
         :param buffers: objects with a contiguous buffer, sent as they are.
         :param request: what the message is part of, if it is not the request that the calling code belongs to.
+        :param before: see `Link.send`.
         :raises ValueError: a buffer is not contiguous.
         """
         encoded = jsonable.encode(metadata) if metadata else b"{}"
@@ -35,9 +37,13 @@ class Publisher:
         parts += [_flat(buffer) for buffer in buffers]
         request = request or context.current()
         if request is context.active():
-            self._link.send(Kind.PUBLISH, request.id, parts)
+            self._link.send(Kind.PUBLISH, request.id, parts, before=before)
         else:
-            self._link.send(Kind.PUBLISH, request.id, [request.header_bytes, *parts], PARENT)
+            self._link.send(Kind.PUBLISH, request.id, [request.header_bytes, *parts], PARENT, before=before)
+
+    def say(self, frames: bytes) -> None:
+        """Sends frames that are encoded already."""
+        self._link.send_encoded(frames)
 
 
 def _flat(buffer: Any) -> Part:

@@ -60,7 +60,7 @@ class Requests:
         """Protocol: Execute."""
         cell = self._cell(message["content"], message["metadata"])
         with self._shell.numbered(kept=cell["store_history"]) as count:
-            self._publish_input(cell, count)
+            self._begin(cell, count)
             _, failure = self._shell.execute(**cell)
             return self._execute_reply(message["content"], _told(count, cell), failure)
 
@@ -72,7 +72,7 @@ class Requests:
         _check(message)
         cell = self._cell(message["content"], message["metadata"])
         with self._shell.numbered(kept=cell["store_history"]) as count:
-            self._publish_input(cell, count)
+            self._begin(cell, count)
             _, failure = await self._shell.execute_inside(**cell)
             return self._execute_reply(message["content"], _told(count, cell), failure)
 
@@ -91,9 +91,16 @@ class Requests:
             "cell_meta": metadata,
         }
 
-    def _publish_input(self, cell: Content, count: int) -> None:
+    def _begin(self, cell: Content, count: int) -> None:
+        """Says that a cell has begun; all of it leaves at once, before anything of the user's runs."""
+        run = context.current().run
+        said = run.unsaid + self._shell.announce(count, cell["code"])
+        run.unsaid = b""
         if not cell["silent"]:
-            self._publisher.send("execute_input", {"code": cell["code"], "execution_count": count})
+            content = {"code": cell["code"], "execution_count": count}
+            self._publisher.send("execute_input", content, before=said)
+        elif said:
+            self._publisher.say(said)
 
     def _execute_reply(self, content: Content, count: int, failure: context.Failure | None) -> Content:
         shell = self._shell

@@ -36,6 +36,8 @@ class WorkerShell(Counterpart, MessageParent, Failing):
     snapshots = AnyTrait()  # a Snapshots
     stdin = AnyTrait()  # a Stdin
     kernel = AnyTrait()
+    #: What the supervisor has to know of a cell before it runs, from prompt number and code; an encoded frame, or none.
+    announce = AnyTrait(lambda number, code: b"")
     #: What user code sees in its environment: a frontend shows colours, and has no pager and no keyboard.
     environment: ClassVar[dict[str, str]] = {
         "TERM": "xterm-color",

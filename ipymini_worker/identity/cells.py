@@ -10,13 +10,15 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from IPython.core.compilerop import CachingCompiler
 
 from ipymini_worker import context
 from ipymini_worker.large import HARMLESS, LARGE
+from ipymini_worker.link import Link, LinkClosed
+from ipymini_worker.wire import Kind, encode
 
 #: Frontends compute the same names, with the seed that `debugInfo` tells them; this is the one that is in use.
 SEED = 0xC70F6907
@@ -65,28 +67,66 @@ def path(where: str, source: str) -> str:
     given = os.environ.get("IPYKERNEL_CELL_NAME")
     if given:
         return given
-    data = source.encode("utf-8", "surrogatepass")
     # Nobody sets breakpoints in megabytes, for which the other hash would take seconds.
-    return os.path.join(where, f"{murmur2(data) if len(source) <= LARGE else zlib.crc32(data)}.py")
+    number = _hash(source) if len(source) <= LARGE else zlib.crc32(source.encode("utf-8", "surrogatepass"))
+    return os.path.join(where, f"{number}.py")
 
 
-def compiler(where: str, tell: Callable[[int, str], None]) -> type[Any]:
-    """The compiler class of the shell.
+@lru_cache(1)  # it is asked for when a cell begins, and when it is compiled
+def _hash(source: str) -> int:
+    return murmur2(source.encode("utf-8", "surrogatepass"))
+
+
+class Names:
+    """The names of cells, of which the supervisor is told before what they are the names of can run.
 
     :param where: `folder()`.
-    :param tell: called with prompt number and file name of all code that is going to be compiled as a cell's.
     """
+
+    def __init__(self, where: str, link: Link) -> None:
+        self._where = where
+        self._link = link
+        self._said = (0, "")  # when the cell began that is to be compiled now
+
+    def of(self, source: str) -> str:
+        """The name of code."""
+        return path(self._where, source)
+
+    def announced(self, number: int, source: str) -> bytes:
+        """The frame that tells the name of a cell that begins; nothing if that takes long, as `tell` will do it."""
+        if len(source) > LARGE:
+            return b""
+        self._said = number, self.of(source)
+        return b"".join(encode(Kind.CELL, 0, self._parts(*self._said)))
+
+    def tell(self, number: int, name: str) -> None:
+        """Code that is called so is going to be compiled as that of a cell."""
+        if self._said == (number, name):
+            self._said = 0, ""
+            return
+        try:
+            self._link.send(Kind.CELL, 0, self._parts(number, name))
+        except LinkClosed:  # in a process that user code has forked
+            pass
+
+    @staticmethod
+    def _parts(number: int, name: str) -> tuple[bytes, bytes]:
+        return b"%d" % number, name.encode("utf-8", "replace")
+
+
+def compiler(names: Names) -> type[Any]:
+    """The compiler class of the shell."""
 
     class CellCompiler(CachingCompiler):  # type: ignore[misc]  # IPython is not typed
         """Names cells by their source."""
 
         @staticmethod
         def name_of(source: str) -> str:
-            return path(where, source)
+            return names.of(source)
 
         def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
             name = self.name_of(raw_code)
-            tell(number, name)
+            names.tell(number, name)
             return name
 
         def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:

@@ -20,7 +20,7 @@ def wanted(environment: Mapping[str, str]) -> bool:
 def put_on(kernel: Kernel, link: Link) -> dict[str, Any]:
     """Passes for ipykernel from now on; returns the traits that the shell is to be made with.
 
-    :param link: is told which cell a file name belongs to.
+    :param link: where it is told which cell a file name belongs to.
     """
     import comm
 
@@ -29,10 +29,8 @@ def put_on(kernel: Kernel, link: Link) -> dict[str, Any]:
     from ipymini_worker.identity import cells
     from ipymini_worker.identity.adoption import Adoption
     from ipymini_worker.identity.finder import Finder
-    from ipymini_worker.link import LinkClosed
     from ipymini_worker.shell import WorkerShell
     from ipymini_worker.streams import OutStream
-    from ipymini_worker.wire import Kind
 
     _rename(OutStream, "ipykernel.iostream", "OutStream")
     _rename(WorkerShell, "ipykernel.zmqshell", "ZMQInteractiveShell")
@@ -42,13 +40,8 @@ def put_on(kernel: Kernel, link: Link) -> dict[str, Any]:
     _rename(WorkerCommManager, "ipykernel.comm.manager", "CommManager")
     Finder(Adoption(OutStream, kernel, IPKernelApp).before).install()
 
-    def tell(number: int, name: str) -> None:
-        try:
-            link.send(Kind.CELL, 0, (b"%d" % number, name.encode("utf-8", "replace")))
-        except LinkClosed:  # in a process that user code has forked
-            pass
-
-    return {"compiler_class": cells.compiler(cells.folder(), tell)}
+    names = cells.Names(cells.folder(), link)
+    return {"compiler_class": cells.compiler(names), "announce": names.announced}
 
 
 def _rename(cls: type, module: str, name: str, also: tuple[str, str] | None = None) -> None:
