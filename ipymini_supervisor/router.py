@@ -34,7 +34,7 @@ QUESTIONS = frozenset(
 
 
 class Forward(msgspec.Struct, frozen=True):
-    """Hand a request to the worker, which begins while its busy is published."""
+    """Hand a request to the worker."""
 
     request: Request
 
@@ -398,4 +398,4 @@ class Router(msgspec.Struct):
 
     def _hand(self, lane: Lane, request: Request) -> list[Action]:
         lane.active.append(request)
-        return [Forward(request)] if request.again else [Forward(request), *self._statuses.begun(request)]
+        return [Forward(request)] if request.again else [*self._statuses.begun(request), Forward(request)]

@@ -262,17 +262,22 @@ class Supervisor:
             self._on_request(channel, message)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
+        actions = list(actions)
+        # The worker first: it goes on while frontends are told, and is heard only when they have been.
+        over = [a.request for a in actions if isinstance(a, Reply) and a.request.type == EXECUTE]
+        accounts = {request.id: self._ledger.end(request) for request in over}
+        for action in actions:
+            if isinstance(action, Forward):
+                self._forward(action.request)
         for action in actions:
             match action:
                 case Status(request, state):
                     self._frontends.status(state, request)
                 case Reply(request, content, status, buffers):
-                    account = self._ledger.end(request) if request.type == EXECUTE else None
+                    account = accounts.get(request.id)
                     self._recorder.reply(request, status, account)
                     more = {} if account is None else {KEY: account}
                     self._frontends.reply(request, content, status, buffers, more)
-                case Forward(request):
-                    self._forward(request)
                 case Interrupt(request):
                     self._debugger.release(request, partial(self._signal, request))
                 case End():

@@ -30,7 +30,7 @@ from ipymini_worker.publish import Publisher
 from ipymini_worker.snapshot import Files, Mode, Snapshots
 from ipymini_worker.stdin import Stdin
 from ipymini_worker.streams import OutStream
-from ipymini_worker.warm import Warmth, completer
+from ipymini_worker.warm import TRACEBACK, Warmth, completer
 from ipymini_worker.wire import CALM, DUMP_SIGNAL, OVER, STACK, WIRE_VERSION, Frame, Kind, WireError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Worker:
             abandon=self._abandon,
             still=self._still,
         )
-        self._warmth = Warmth(os.environ, lambda: completer(self._shell))
+        self._warmth = Warmth(os.environ, *TRACEBACK, lambda: completer(self._shell))
         self._lost: list[str] = []  # what was lost on the way from a snapshot, in sentences
         self._publisher = Publisher(self._link)
         self._connection_file = connection_file

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
-from traitlets import Any as AnyTrait
 
 from ipymini_worker import context, traps
 from ipymini_worker.interrupts import Gate, ThreadGate
@@ -46,10 +45,10 @@ class RequestPayloads(PayloadManager):  # type: ignore[misc]  # IPython is not t
 class Running(LateCompleter):
     """An `InteractiveShell` on which several requests run at once."""
 
-    home = AnyTrait()  # the Home of the main thread
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, home: Home, **kwargs: Any) -> None:
+        self.home = home  # of the main thread, which makes this; no trait: it is asked for all the time
         self._homes = threading.local()
+        self.settle(home)
         self._next = 1
         self._traps: list[traps.InTurn] = []
         self.renew_locks()
@@ -90,12 +89,12 @@ class Running(LateCompleter):
     @property
     def gate(self) -> Gate | ThreadGate:
         """The gate for interrupts of the calling thread; of one that runs no cells, that of the main thread."""
-        return getattr(self._homes, "home", self.home).gate  # type: ignore[no-any-return]
+        return getattr(self._homes, "home", self.home).gate
 
     @property
     def loop(self) -> Loop:
         """The loop of the calling thread; of one that runs no cells, that of the main thread."""
-        return getattr(self._homes, "home", self.home).loop  # type: ignore[no-any-return]
+        return getattr(self._homes, "home", self.home).loop
 
     def _run_coroutine(self, coroutine: Any) -> Any:
         return self.loop.run(coroutine)

@@ -10,8 +10,8 @@ from typing import Any
 
 #: Frames that are kept at each end of a traceback; Python's own limit of recursion lets none become longer.
 KEPT = 600
-#: Where what raises interrupts is.
-_INTERRUPTS = "ipymini_worker.interrupts"
+#: Modules of ours, by how their names begin: all, and the one where what raises interrupts is.
+_WORKER, _INTERRUPTS = "ipymini_worker.", "ipymini_worker.interrupts"
 
 
 def shorten(error: BaseException | None) -> None:
@@ -27,17 +27,20 @@ def shorten(error: BaseException | None) -> None:
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        error.__traceback__ = _numbered(_shortened(_ended(error.__traceback__)))
+        ours = _WORKER if isinstance(error, KeyboardInterrupt) else _INTERRUPTS
+        error.__traceback__ = _numbered(_shortened(_ended(error.__traceback__, ours)))
         pending += [error.__cause__, error.__context__]
         if isinstance(error, BaseExceptionGroup):
             pending += error.exceptions
 
 
-def _ended(first: TracebackType | None) -> TracebackType | None:
-    """Ends where user code was interrupted, and not in what has interrupted it."""
+def _ended(first: TracebackType | None, ours: str) -> TracebackType | None:
+    """Ends where user code was interrupted, and not in what has interrupted it, or in what it had called of ours: a
+    `print` is the user's line, and how it is carried out says nothing, and takes a tenth of a second to be shown.
+    """
     last, place = None, first
     while place is not None:
-        if place.tb_frame.f_globals.get("__name__") != _INTERRUPTS:
+        if not str(place.tb_frame.f_globals.get("__name__")).startswith(ours):
             last = place
         place = place.tb_next
     if last is not None and last.tb_next is not None:

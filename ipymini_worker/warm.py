@@ -1,7 +1,8 @@
-"""What the first completion needs is loaded before it is asked for, while nothing else is to be done.
+"""What the first traceback and the first completion need is loaded before, while nothing else is to be done.
 
-It takes a second or two of the main thread's time, and must not be in anybody's way: when a request comes, the work is
-broken off in the midst of it, and begun anew, with what is loaded by then, when it is quiet again. Hazards:
+The one takes a tenth of a second of the main thread's time, the other a second or two, which must not be in anybody's
+way: when a request comes, the work is broken off between two steps, or in the midst of the completer's, which is begun
+anew, with what is loaded by then, when it is quiet again. Hazards:
 
 - An import, and the writing of a file, must not be broken off anywhere: a module of the completer's that was ended in
   its midst cannot be imported again. The signal that tells of the request therefore raises nothing: it has the
@@ -46,12 +47,12 @@ class Asked(BaseException):
 class Warmth:
     """Belongs to the main thread.
 
-    :param work: what has to be done once.
+    :param steps: what has to be done once, one after the other.
     """
 
-    def __init__(self, environment: Mapping[str, str], work: Callable[[], None]) -> None:
+    def __init__(self, environment: Mapping[str, str], *steps: Callable[[], None]) -> None:
         self.done = environment.get("IPYMINI_WARM", "").strip() == "0"
-        self._work = work
+        self._steps = list(steps)
         self._quiet = _AT_START
 
     def cell(self) -> None:
@@ -74,11 +75,34 @@ class Warmth:
                 return
             if not _crowded():
                 break
-        try:
-            if _until_asked(self._work, source.fileno(), poll):
-                self.done = True
-        except Exception:  # the completer is broken, or missing; whoever asks for completions is told
-            self.done = True
+        while self._steps:
+            try:
+                if not _until_asked(self._steps[0], source.fileno(), poll):
+                    return
+            except Exception:  # what it loads is broken, or missing; whoever asks for it is told
+                pass
+            del self._steps[0]
+        self.done = True
+
+
+def _traceback() -> None:
+    import stack_data  # noqa: F401
+
+
+def _colours() -> None:
+    import pygments.formatters.terminal256
+    import pygments.lexers.python  # noqa: F401
+
+
+def _lexer() -> None:
+    from pygments.lexers.python import PythonLexer
+
+    PythonLexer()  # the first one compiles its expressions
+
+
+#: What the first traceback needs, which takes nine tenths of its time. None is made, for which IPython would look at
+#: all modules that the user has.
+TRACEBACK = (_traceback, _colours, _lexer)
 
 
 def completer(shell: Any) -> None:

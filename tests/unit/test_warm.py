@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -192,6 +193,63 @@ def test_completer_that_is_broken_is_left_alone(requests: Requests) -> None:
     warmth = Warmth({}, work)
     warmth.idle(requests, Loop())
     assert warmth.done
+
+
+def test_step_that_is_done_is_not_done_again_and_a_broken_one_keeps_nobody(requests: Requests) -> None:
+    done: list[str] = []
+
+    def first() -> None:
+        done.append("first")
+        requests.come()
+
+    def broken() -> None:
+        done.append("broken")
+        raise ImportError("no pygments")
+
+    warmth = Warmth({}, first, broken, lambda: done.append("last"))
+    warmth.idle(requests, Loop())
+    assert done == ["first"]
+    assert not warmth.done
+    requests.take()
+    warmth.idle(requests, Loop())
+    assert done == ["first", "broken", "last"]
+    assert warmth.done
+
+
+FIRST_TRACEBACK = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+from ipymini_worker.warm import TRACEBACK
+shell = InteractiveShell.instance(colors="Linux")
+for step in TRACEBACK if sys.argv[1] == "warm" else ():
+    step()
+before = set(sys.modules)
+import re._compiler
+compiled, compile = 0, re._compiler.compile
+def count(*args):
+    global compiled
+    compiled += 1
+    return compile(*args)
+re._compiler.compile = count
+shell.run_cell("1 / 0")
+print(len([name for name in set(sys.modules) - before if name.split(".")[0] in ("pygments", "stack_data", "executing")]), compiled)
+"""
+
+
+def test_first_traceback_loads_next_to_nothing(tmp_path: Path) -> None:
+    def first(*arguments: str) -> list[int]:
+        command = [sys.executable, "-c", FIRST_TRACEBACK, *arguments]
+        environment = {**os.environ, "IPYTHONDIR": str(tmp_path)}
+        out = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+        ).stdout
+        return [int(word) for word in out.split()[-2:]]
+
+    cold, warm = first("cold"), first("warm")
+    assert cold[0] > 10
+    assert cold[1] > 50
+    assert warm[0] < 3
+    assert warm[1] < 10
 
 
 def test_while_others_have_more_to_do_it_is_put_off(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
