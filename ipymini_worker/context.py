@@ -46,6 +46,7 @@ class Run:
     unsaid: bytes = b""  #: frames that leave with the next one of its own, or before user code runs
     parsed: Any = None  #: its code as a `large.Parsed`, until that is compiled
     recorded: int = 0  #: characters that it has printed, as far as they are counted
+    tape: Any = None  #: where they are kept, a `running.Tape`
     payload: list[dict[str, Any]] = field(default_factory=list)
     allow_stdin: bool = False
     aborts: bool = False  #: an error of it aborts what is queued behind
@@ -108,7 +109,7 @@ class Request:
         """Lets go of everything but the header: tasks and threads may refer to a request for as long as they live."""
         self.frame = None
         self.run.over = True
-        self.run.result = self.run.parsed = None
+        self.run.result = self.run.parsed = self.run.tape = None
 
 
 def _decoded(part: wire.Part) -> Any:

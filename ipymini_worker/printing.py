@@ -1,11 +1,14 @@
-"""Whether it is `print(x)` that writes to a stream: it writes `x` first and then, whatever happens, the line's end.
+"""Whether it is `print(x, y)` that writes to a stream: it writes `x` and then, whatever happens, a space, `y`, and the
+line's end.
 
-Of nobody else who writes is it known that more comes at once. So the text of `print(x)`, and of no other call, may wait
-for its line's end, and both leave together, as one frame and not as two: no code of the user's runs between them.
+Of nobody else who writes is it known that more comes at once. So the text of an argument of `print`, and of no other
+call, may wait for the space or the line's end, and both leave together, as one frame and not as two: no code of the
+user's runs between them. After a space it may, as the next argument is asked for its text.
 
-It is told by the instruction that the frame of the caller is at: a call of one argument, whose function was loaded by
-the name `print`, which means the built-in one. What an instruction is worth is found out once for each code object, and
-not before it prints a second time: most cells print once. Where bytecode is not what we know, nothing waits.
+It is told by the instruction that the frame of the caller is at: a call with no names and no stars, whose function was
+loaded by the name `print`, which means the built-in one. What an instruction is worth is found out once for each code
+object, and not before it prints a second time: most cells print once. Where bytecode is not what we know, nothing
+waits.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from types import CodeType, FrameType
 
 #: Versions of Python whose bytecode is known.
 _KNOWN = (3, 11) <= sys.version_info < (3, 15)
+#: What is written between two arguments.
+SPACE = " "
 #: Bytes of bytecode up to which a code object is looked at, and how many are kept in mind.
 _LONGEST, _REMEMBERED = 1 << 15, 64
 _NONE: frozenset[int] = frozenset()
@@ -28,7 +33,7 @@ _seen: dict[int, tuple[CodeType, frozenset[int] | None]] = {}
 
 
 def ends_line(frame: FrameType | None) -> bool:
-    """Whether `frame`, whose code has called something that writes, is in the midst of a `print(x)`."""
+    """Whether `frame`, whose code has called something that writes, is in the midst of a `print(x, y)`."""
     if frame is None:  # called by native code that nobody in Python has called
         return False
     code = frame.f_code
@@ -51,9 +56,9 @@ def _learn(code: CodeType, *, again: bool) -> None:
 
 
 def calls_of_print(code: CodeType) -> frozenset[int]:
-    """The offsets of the instructions that call `print` by this name with one argument and nothing else.
+    """The offsets of the instructions that call `print` by this name with arguments and nothing else.
 
-    Only those whose argument is computed without a jump, so that what is on the stack is known.
+    Only those whose arguments are computed without a jump, so that what is on the stack is known.
     """
     if not _KNOWN or "print" not in code.co_names or len(code.co_code) > _LONGEST:
         return _NONE
@@ -61,7 +66,7 @@ def calls_of_print(code: CodeType) -> frozenset[int]:
     labels = set(dis.findlabels(raw))  # type: ignore[arg-type]  # it takes bytecode
     found: set[int] = set()
     # How much is on the stack, and how much was there before each `print` that has yet to be called. A function that is
-    # to be called takes two places, one of them empty; whatever reaches below its argument has taken it away.
+    # to be called takes two places, one of them empty; whatever reaches below its first argument has taken it away.
     depth, waiting = 0, list[int]()
     extended, before = 0, ""
     for at in range(0, len(raw), 2):
@@ -73,7 +78,8 @@ def calls_of_print(code: CodeType) -> frozenset[int]:
             before = ""
         if name in ("CACHE", "EXTENDED_ARG"):
             continue
-        if name == _CALLS and argument == 1 and before != "KW_NAMES" and waiting and depth == waiting[-1] + 3:
+        ours = waiting and argument and depth == waiting[-1] + 2 + argument
+        if name == _CALLS and ours and before != "KW_NAMES":
             found.update((at, at + 4) if name == "PRECALL" else (at,))
         depth += dis.stack_effect(op, argument if op >= dis.HAVE_ARGUMENT else None, jump=False)
         while waiting and depth < waiting[-1] + 3:

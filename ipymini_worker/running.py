@@ -30,6 +30,23 @@ class Home(NamedTuple):
     loop: Loop
 
 
+class Tape(NamedTuple):
+    """Where what a cell prints is kept; made for many writes, because to find all this costs more than one."""
+
+    channel: str
+    outputs: dict[int, list[Any]]  #: of all cells
+    cell: int  #: its prompt number
+    kept: list[Any]  #: the outputs of the cell
+    last: Any  #: the one of them that text is added to
+    texts: list[str]  #: its text
+    publisher: Any
+
+    def goes_on(self, channel: str) -> bool:
+        """Whether more text of `channel` belongs to the same output: nothing has come after it or taken it away."""
+        kept = self.kept
+        return channel == self.channel and self.outputs.get(self.cell) is kept and bool(kept) and kept[-1] is self.last
+
+
 class RequestPayloads(PayloadManager):  # type: ignore[misc]  # IPython is not typed
     """The payloads of the request that the calling code belongs to."""
 
@@ -141,18 +158,27 @@ class Running(LateCompleter):
     def record(self, channel: str, text: str) -> None:
         """Keeps what a cell prints, for magics that write notebooks."""
         run = context.current().run
-        outputs = getattr(self.history_manager, "outputs", None)
-        if outputs is None or run.count is None or run.over:
+        if run.recorded > _RECORDED or run.count is None or run.over or run.displaying or self.showing_traceback:
             return
-        if self.display_pub.is_publishing or run.displaying or self.showing_traceback:
+        tape: Tape | None = run.tape
+        if tape is None or not tape.goes_on(channel):
+            tape = run.tape = self._tape(channel, run.count)
+            if tape is None:
+                return
+        if tape.publisher.is_publishing:
             return
         run.recorded += len(text)
-        if run.recorded > _RECORDED:  # a flood would fill the memory
-            return
+        if run.recorded <= _RECORDED:  # a flood would fill the memory
+            tape.texts.append(text)
+
+    def _tape(self, channel: str, count: int) -> Tape | None:
+        outputs = getattr(self.history_manager, "outputs", None)
+        if outputs is None:  # this IPython keeps none
+            return None
         from IPython.core.history import HistoryOutput
 
         kind = "out_stream" if channel == "stdout" else "err_stream"
-        kept = outputs[run.count]
+        kept = outputs[count]
         if not kept or kept[-1].output_type != kind:
             kept.append(HistoryOutput(output_type=kind, bundle={"stream": []}))
-        kept[-1].bundle["stream"].append(text)
+        return Tape(channel, outputs, count, kept, kept[-1], kept[-1].bundle["stream"], self.display_pub)

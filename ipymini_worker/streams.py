@@ -34,7 +34,8 @@ class OutStream(HeaderParent, io.TextIOBase):
         self._flags = STDERR if fd == 2 else 0
         self._buffer = _Bytes(self)
         self.recorder: Callable[[str, str], None] | None = None  # is told the name of the stream, and what is written
-        self.name = "<stderr>" if fd == 2 else "<stdout>"
+        self._channel = "stderr" if fd == 2 else "stdout"
+        self.name = f"<{self._channel}>"
         self.mode = "w"
 
     @property
@@ -85,10 +86,10 @@ class OutStream(HeaderParent, io.TextIOBase):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if text:
             # Not `_getframe(1)`, which raises where there is none.
-            more = text[-1] != "\n" and printing.ends_line(sys._getframe().f_back)
+            more = text[-1] != "\n" and text != printing.SPACE and printing.ends_line(sys._getframe().f_back)
             self._publish(text.encode("utf-8", "backslashreplace"), more)
             if self.recorder is not None:
-                self.recorder(self.name[1:-1], text)
+                self.recorder(self._channel, text)
         return len(text)
 
     def _publish(self, data: bytes, more: bool) -> None:

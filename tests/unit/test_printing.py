@@ -30,10 +30,18 @@ PRINTS = {
     "f(g(x), print(x))": 1,
     "print(x)[0](y)": 1,
     "print('%s' % f(print(x), 2))": 2,
+    "print(x, y)": 1,
+    "print('a', x, f'{y}', 4)": 1,
+    "print(f(x), g(y, z=1))": 1,
+    "print(x, print(y, z))": 2,
+    "print(x, f(print)(y))": 1,
 }
 OTHERS = (
     "print()",
-    "print(x, y)",
+    "print(x, y, end='')",
+    "print(x, y, sep='')",
+    "print(x, *y)",
+    "print(x, y if z else 0)",
     "print(x, end='')",
     "print(x, file=f)",
     "print(x, flush=True)",
@@ -75,7 +83,7 @@ def count(source: str, inside: bool) -> int:
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="other Pythons may know fewer, which costs time only")
 @pytest.mark.parametrize("inside", [False, True], ids=["cell", "function"])
 @pytest.mark.parametrize("source", PRINTS)
-def test_call_of_print_with_one_argument_is_known(source: str, inside: bool) -> None:
+def test_call_of_print_with_arguments_is_known(source: str, inside: bool) -> None:
     assert count(source, inside) == PRINTS[source]
 
 
@@ -127,6 +135,7 @@ def test_line_end_is_certain_after_print(source: str, monkeypatch: pytest.Monkey
         "def f(print):\n    for i in range(20): print('x')\nf(w)",
         "class C:\n    print = w\n    for i in range(20): print('x')",
         "class C:\n    def __str__(self): w('x'); return ''\nc = C()\nfor i in range(20): print(c)",
+        "class C:\n    def __str__(self): w('x'); return ''\nc = C()\nfor i in range(20): print('y', c)",
     ],
 )
 def test_line_end_is_not_certain_after_others(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
