@@ -87,21 +87,26 @@ class OutStream(HeaderParent, io.TextIOBase):
         if text:
             # Not `_getframe(1)`, which raises where there is none.
             more = text[-1] != "\n" and text != printing.SPACE and printing.ends_line(sys._getframe().f_back)
-            self._publish(text.encode("utf-8", "backslashreplace"), more)
+            data = text.encode("utf-8", "backslashreplace")
+            request = context.current()
+            if self._link is not None and request is context.active():
+                try:
+                    self._link.send_text(request.id, data, self._flags, more)
+                except LinkClosed:
+                    self._write_fd(data)
+            else:
+                self._publish(data, request)
             if self.recorder is not None:
                 self.recorder(self._channel, text)
         return len(text)
 
-    def _publish(self, data: bytes, more: bool) -> None:
+    def _publish(self, data: bytes, request: context.Request) -> None:
+        """What is not the active request's, or has no link any longer."""
         if self._link is None:
             self._write_fd(data)
             return
-        request = context.current()
         try:
-            if request is context.active():
-                self._link.send_text(request.id, data, self._flags, more)
-            else:
-                self._link.send(Kind.STREAM, request.id, (request.header_bytes, data), self._flags | PARENT)
+            self._link.send(Kind.STREAM, request.id, (request.header_bytes, data), self._flags | PARENT)
         except LinkClosed:
             self._write_fd(data)
 

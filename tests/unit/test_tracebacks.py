@@ -53,6 +53,29 @@ def test_ends_are_kept() -> None:
     assert list(traceback.walk_tb(before)) == whole  # for whoever has it
 
 
+def called(kind: type[BaseException]) -> BaseException:
+    """What is raised in a function of the worker's that somebody calls."""
+    space: dict[str, object] = {"__name__": "ipymini_worker.streams", "kind": kind}
+    exec("def inner(): raise kind\ndef write(): inner()", space)
+    write = space["write"]
+    assert callable(write)
+    try:
+        write()
+    except BaseException as error:
+        return error
+    raise AssertionError
+
+
+def test_interrupt_ends_at_the_line_of_the_user_s() -> None:
+    """What carries out a `print` says nothing, and takes longer to be shown than all else. Other errors may."""
+    interrupt, error = called(KeyboardInterrupt), called(ValueError)
+    assert length(interrupt) == length(error) == 3
+    shorten(interrupt)
+    shorten(error)
+    assert [frame.f_code.co_name for frame, _ in traceback.walk_tb(interrupt.__traceback__)] == ["called"]
+    assert length(error) == 3
+
+
 @pytest.mark.parametrize("depth", [0, 900, 2 * KEPT - 3])
 def test_what_is_not_too_long_stays_as_it_is(depth: int) -> None:
     error = caught(depth)

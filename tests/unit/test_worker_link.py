@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from ipymini_worker import link
 from ipymini_worker.link import Link, LinkClosed, LinkLost
 from ipymini_worker.streams import OutStream
-from ipymini_worker.wire import SMALL, STDERR, Decoder, Frame, Kind
+from ipymini_worker.wire import SMALL, STDERR, Decoder, Frame, Kind, encode
 
 pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="elsewhere no frame is sure to leave in one call")
 
@@ -83,6 +84,52 @@ def test_text_that_waits_leaves_before_a_descriptor(house: House) -> None:
     house.link.send_text(1, b"a", 0, True)
     house.link.send_descriptor(Kind.SNAPSHOT, [b"1", b"2"], 0, 0)
     assert [frame.kind for frame in house.hears()] == [Kind.STREAM, Kind.SNAPSHOT]
+
+
+@pytest.mark.parametrize("size", [2, SMALL, 5 * SMALL])
+def test_frames_that_come_before_another_leave_with_it(house: House, size: int) -> None:
+    before = b"".join(encode(Kind.STARTED, 1, [b"7"]))
+    then = Frame(Kind.REPLY, 1, 0, [bytes(size)])
+    house.link.send_text(1, b"a", 0, True)
+    house.link.send(then.kind, then.request, then.parts, before=before)
+    house.link.send_encoded(before)
+    started = Frame(Kind.STARTED, 1, 0, [b"7"])
+    assert house.hears() == [Frame(Kind.STREAM, 1, 0, [b"a"]), started, then, started]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="other Pythons may know fewer calls, which costs time only")
+@pytest.mark.parametrize("first", ["a", ""])
+def test_print_of_several_arguments_leaves_in_as_many_pieces(
+    house: House, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Each argument leaves with what follows it: no code of the user's runs in between, as it may before the next."""
+    stream, sends = OutStream(house.link, 1), 0
+    real = house.link._socket
+
+    class Socket:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def send(self, data: bytes) -> int:
+            nonlocal sends
+            sends += 1
+            return real.send(data)
+
+    house.link._socket = Socket()  # type: ignore[assignment]
+    seen = []
+
+    class Shown:
+        def __str__(self) -> str:
+            seen.append(house.hears())
+            return "b"
+
+    source = f"for i in range(5):\n    start(i)\n    print({first!r}, shown, 3)"
+    counts: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        exec(compile(source, "<cell>", "exec"), {"start": lambda _: counts.append(sends), "shown": Shown()})
+    assert [after - before for before, after in zip(counts, [*counts[1:], sends], strict=True)][2:] == [3, 3, 3]
+    assert [bytes(frame.parts[0]) for frame in seen[-1]] == [f"b 3\n{first} ".encode()]
 
 
 def test_text_that_waits_leaves_when_it_is_asked_for(house: House) -> None:

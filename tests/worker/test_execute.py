@@ -13,7 +13,7 @@ import IPython
 import pytest
 
 from ipymini_worker.identity.cells import SEED
-from ipymini_worker.wire import ABORT, ERROR, WIRE_VERSION, Kind
+from ipymini_worker.wire import ABORT, ERROR, WIRE_VERSION, Frame, Kind
 from worker.driver import Start, Worker
 
 
@@ -39,6 +39,36 @@ def test_cell_that_is_well(worker: Worker) -> None:
     (given,) = answer.of("execute_input")
     assert given == {"code": "x = 6 * 7", "execution_count": answer.content["execution_count"]}
     assert [event.type for event in answer.events] == ["execute_input"]
+
+
+def test_what_is_said_of_a_cell_that_begins_leaves_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time that the supervisor is woken costs it as much as the rest."""
+    reads: list[list[Kind]] = []
+    link = worker.process.work
+    receive = link.receive
+
+    def watched() -> list[Frame]:
+        frames = receive()
+        reads.append([frame.kind for frame in frames])
+        return frames
+
+    with monkeypatch.context() as patch:
+        patch.setattr(link, "receive", watched)
+        worker.good("pass")
+        worker.good("pass", silent=True)
+    begun = [read[:3] for read in reads if Kind.STARTED in read]
+    assert begun == [[Kind.STARTED, Kind.CELL, Kind.PUBLISH], [Kind.STARTED, Kind.CELL]]
+    assert sum(reads, []).count(Kind.CELL) == 2
+
+
+def test_it_leaves_before_a_hook_of_the_user_s_runs(worker: Worker) -> None:
+    """It may take the worker with it, and then no other one is to be handed the cell."""
+    worker.good("kernel = get_ipython().kernel\nkernel.pre_handler_hook = lambda: print('hooked')")
+    request = worker.start("kernel.pre_handler_hook = None")
+    worker.answer(request)
+    kinds = [frame.kind for frame in worker.frames if frame.request == request]
+    assert kinds[0] is Kind.STARTED
+    assert kinds.index(Kind.STREAM) < kinds.index(Kind.PUBLISH)
 
 
 def test_result_bears_the_number_of_its_cell(worker: Worker) -> None:

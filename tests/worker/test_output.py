@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 
@@ -78,6 +79,29 @@ def test_bytes_written_to_the_buffer_arrive_as_text_however_they_are_cut(worker:
 
 def test_text_that_no_encoding_holds_is_printed_all_the_same(worker: Worker) -> None:
     assert worker.good(r"print('a\ud800b')").stdout == "a\\ud800b\n"
+
+
+KEPT = """
+import sys
+kept = get_ipython().history_manager.outputs
+print("one", 1)
+print("two", file=sys.stderr)
+print("three")
+print("four")
+if {clears}:
+    kept.clear()
+    print("five")
+"""
+
+
+@pytest.mark.parametrize("clears", [False, True])
+def test_what_is_printed_is_kept_for_magics_that_write_notebooks(worker: Worker, clears: bool) -> None:
+    if worker.good("hasattr(get_ipython().history_manager, 'outputs')").result == "False":
+        pytest.skip("this IPython keeps none")
+    count = worker.good(KEPT.format(clears=clears)).content["execution_count"]
+    shown = f"[(o.output_type, ''.join(o.bundle.get('stream', []))) for o in kept[{count}]]"
+    whole = [("out_stream", "one 1\n"), ("err_stream", "two\n"), ("out_stream", "three\nfour\n")]
+    assert ast.literal_eval(worker.good(shown).result) == ([("out_stream", "five\n")] if clears else whole)
 
 
 def test_stream_can_be_replaced_and_redirected(worker: Worker) -> None:
