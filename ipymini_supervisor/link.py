@@ -133,6 +133,7 @@ class Link:
     def close(self) -> None:
         """Closes the socket, and descriptors that nobody has asked for; whoever still refers to it keeps little."""
         self._socket.close()
+        self._out.clear()
         self._decoder.release()
         while self._descriptors:
             os.close(self._descriptors.popleft())

@@ -14,7 +14,8 @@ Rules:
 6. Questions that can be answered while the main shell is busy go to a lane of their own, and whoever waits too long
    there is answered without the worker.
 
-Events go in by method calls, actions come out as a list; whoever calls carries them out in order. `now` is in seconds.
+Events go in by method calls, actions come out as a list; whoever calls carries them out: all Forwards, in order, and
+then all others, in order, before it listens to the worker again. `now` is in seconds.
 """
 
 from __future__ import annotations

@@ -9,11 +9,14 @@ from typing import NamedTuple
 from ipymini_supervisor.limits import CAP
 from ipymini_supervisor.memory import LIMIT, Size
 from ipymini_supervisor.recorder import CODE, FILE, SIZE
+from ipymini_worker.wire import LIMIT as LARGEST_FRAME
 
 log = logging.getLogger("ipymini")
 
 #: Bytes of a flight record; in less there would be nothing of what went before.
 LEAST_RECORD = 1 << 16
+#: Bytes of a message that are accepted, whatever is asked for: in a frame of the link it has to have room.
+MOST = LARGEST_FRAME - (1 << 20)
 
 
 class Settings(NamedTuple):
@@ -86,7 +89,7 @@ def _bytes(environment: Mapping[str, str], name: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) >= 1 << 12):
         log.warning("%s is %r; it has to be a number of bytes, 4096 or more, and is left out.", name, text)
         return None
-    return int(text)
+    return min(int(text), MOST)
 
 
 def _size(environment: Mapping[str, str], name: str) -> Size | None:

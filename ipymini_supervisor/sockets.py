@@ -25,7 +25,8 @@ _TYPES = {
     "hb": zmq.ROUTER,
     "iopub": zmq.XPUB,
 }
-#: Messages for one subscriber that libzmq keeps before it takes no more. They are small: see `_COPIED`, `_LARGE`.
+#: Messages for one subscriber that libzmq keeps before it takes no more. Those below `_COPIED` are small; of larger
+#: ones bytes are counted: see `_LARGE`.
 _IOPUB_HWM = 256
 #: Messages of one frontend that libzmq takes in before the others wait in the frontend: nothing is lost, and whoever
 #: sends faster than we can look at it fills its own memory and not ours.
@@ -34,12 +35,12 @@ _REQUESTS_HWM = 256
 _BEATS_HWM = 16
 #: Most bytes of a heartbeat, and of the topic of a subscription.
 _SMALL = 1 << 16
-#: Bytes up to which a part is copied: below, a copy costs less than the thread that pyzmq has for the other way. Of
+#: Bytes up to which a message is copied: below, a copy costs less than the thread that pyzmq has for the other way. Of
 #: what is not copied is known when it has left.
 _COPIED = 1 << 16
 #: Parts from the delimiter on that are read as bytes: delimiter, signature, header, parent, metadata, content.
 _HEAD = 6
-#: Bytes of large parts that libzmq keeps for subscribers before iopub takes no more; the last part may exceed it.
+#: Bytes of large messages that libzmq keeps for subscribers before iopub takes no more; the last one may exceed it.
 _LARGE = 16 << 20
 
 
@@ -177,8 +178,8 @@ class Sockets:
                 # libzmq itself looks once in a millisecond only at what was taken; a frontend that is quick would seem
                 # to have taken nothing by then, and the next heartbeat would be dropped.
                 socket.get(zmq.EVENTS)
-            if channel == "iopub" and max(map(len, parts)) >= _COPIED:
-                return self._send_large(socket, parts)
+            if channel == "iopub" and (size := sum(map(len, parts))) >= _COPIED:
+                return self._send_large(socket, parts, size)
             # Not `send_multipart`, which costs twice as much.
             for part in parts[:-1]:
                 socket.send(part, _MORE)
@@ -187,19 +188,25 @@ class Sockets:
             return False
         return True
 
-    def _send_large(self, socket: zmq.Socket[bytes], parts: Sequence[Part]) -> bool:
+    def _send_large(self, socket: zmq.Socket[bytes], parts: Sequence[Part], size: int) -> bool:
         while self._large and self._large[0][0].done:
             self._large_size -= self._large.popleft()[1]
         if self._large_size >= _LARGE:
-            return False
+            # A subscriber to other topics may keep the first one for longer than others keep the rest.
+            self._large = deque(entry for entry in self._large if not entry[0].done)
+            self._large_size = sum(size for _, size in self._large)
+            if self._large_size >= _LARGE:
+                return False
         frames: list[Any] = list(parts)
         large = [at for at, part in enumerate(parts) if len(part) >= _COPIED]
+        # The whole message counts as long as its last large part, or its largest, has not left: parts may be many, and
+        # one that is a view keeps all that came with it.
+        large = large or [max(range(len(parts)), key=lambda at: len(parts[at]))]
         for at in large:
             frames[at] = zmq.Frame(parts[at], track=True, copy=False)
         socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
-        for at in large:
-            self._large.append((frames[at].tracker, len(parts[at])))
-            self._large_size += len(parts[at])
+        self._large.append((frames[large[-1]].tracker, size))
+        self._large_size += size
         return True
 
     def waiting(self) -> dict[int, int]:

@@ -40,7 +40,7 @@ main(sys.argv[1:])
 #: it is given back: a print of a megabyte took half a thousand pages anew, which was most of its time. Programs that a
 #: cell starts inherit nothing of it.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
-_FORGET = f"import os\nfor name in {tuple(_ALLOCATOR)}: del os.environ[name]\ndel name, os\n"
+_FORGET = f"import os\nfor name in {tuple(_ALLOCATOR)}: os.environ.pop(name, None)\ndel name, os\n"
 _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_SPARE = 16  # our descriptors move above the numbers that they get in the worker
 #: Bytes that the worker may have written to the link and that we have not read.

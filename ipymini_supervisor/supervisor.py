@@ -11,12 +11,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 
 import msgspec
 
 from ipymini_supervisor import threads, tree
 from ipymini_supervisor.answers import Answers
+from ipymini_supervisor.carrying import Carrier
 from ipymini_supervisor.connection import Connection
 from ipymini_supervisor.deaths import Deaths
 from ipymini_supervisor.debugger import Debugger
@@ -27,8 +27,8 @@ from ipymini_supervisor.frontends import Frontends
 from ipymini_supervisor.guardian import Guardian
 from ipymini_supervisor.inplace import Line
 from ipymini_supervisor.interrupts import Interrupts
-from ipymini_supervisor.lanes import ASIDE, MAIN, Request
-from ipymini_supervisor.ledger import KEY, Ledger
+from ipymini_supervisor.lanes import MAIN, Request
+from ipymini_supervisor.ledger import Ledger
 from ipymini_supervisor.lifecycle import Event, State
 from ipymini_supervisor.logs import FACTS, kernel_id
 from ipymini_supervisor.outbox import SETTLE, Outbox
@@ -38,14 +38,13 @@ from ipymini_supervisor.recorder import Recorder
 from ipymini_supervisor.refusals import Refusals
 from ipymini_supervisor.relief import Relief
 from ipymini_supervisor.rollup import Rollups
-from ipymini_supervisor.router import Action, End, Forward, Interrupt, Nothing, Reply, Router
+from ipymini_supervisor.router import Action, Router
 from ipymini_supervisor.session import Message, MessageError, Session, is_object, now
 from ipymini_supervisor.settings import Settings
 from ipymini_supervisor.snapshots import Snapshots
 from ipymini_supervisor.sockets import Sockets
 from ipymini_supervisor.speech import Speech
 from ipymini_supervisor.stack import Cells
-from ipymini_supervisor.statuses import Status
 from ipymini_supervisor.subshells import REQUESTS as SUBSHELL_REQUESTS
 from ipymini_supervisor.subshells import Subshells
 from ipymini_supervisor.succession import EXECUTE, Succession
@@ -54,7 +53,6 @@ from ipymini_supervisor.thrift import Thrift
 from ipymini_supervisor.timers import Timers
 from ipymini_supervisor.watch import Watch
 from ipymini_supervisor.worker import Worker
-from ipymini_worker.wire import Kind
 
 log = logging.getLogger("ipymini")
 
@@ -155,6 +153,17 @@ class Supervisor:
             self._watch.answered,
             lambda: self._succession.parted(),
             self._stop,
+        )
+        self._carrier = Carrier(
+            self._router,
+            self._frontends,
+            self._ledger,
+            self._recorder,
+            self._subshells,
+            self._debugger,
+            self._watch,
+            lambda: self._worker,
+            self._signal,
         )
         self._ending = Ending(
             sockets,
@@ -262,29 +271,7 @@ class Supervisor:
             self._on_request(channel, message)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
-        actions = list(actions)
-        # The worker first: it goes on while frontends are told, and is heard only when they have been.
-        over = [a.request for a in actions if isinstance(a, Reply) and a.request.type == EXECUTE]
-        accounts = {request.id: self._ledger.end(request) for request in over}
-        for action in actions:
-            if isinstance(action, Forward):
-                self._forward(action.request)
-        for action in actions:
-            match action:
-                case Status(request, state):
-                    self._frontends.status(state, request)
-                case Reply(request, content, status, buffers):
-                    account = accounts.get(request.id)
-                    self._recorder.reply(request, status, account)
-                    more = {} if account is None else {KEY: account}
-                    self._frontends.reply(request, content, status, buffers, more)
-                case Interrupt(request):
-                    self._debugger.release(request, partial(self._signal, request))
-                case End():
-                    self._subshells.ended(action)
-                case Nothing():
-                    if self._worker is not None:
-                        self._worker.send(Kind.NOTHING)
+        self._carrier.carry_out(actions)
 
     # -- frontends
 
@@ -355,25 +342,6 @@ class Supervisor:
 
     def _leaving(self) -> bool:
         return self._worker is None or threads.leaving(self._worker.pid)
-
-    def _forward(self, request: Request) -> None:
-        message = request.message
-        request.started = now()
-        assert self._worker is not None
-        # Only now: what is published belongs to a request that was handed over, and the latest is the last.
-        for other in self._router.running():  # cells are not forgotten, however many requests come to them meanwhile
-            if not other.inside:
-                self._frontends.remember(other)
-        self._frontends.remember(request)
-        parts = (message.header_bytes, message.parent, message.metadata, message.content, *message.buffers)
-        self._watch.begin()
-        if request.type == EXECUTE:
-            self._ledger.begin(request)
-        if request.lane == MAIN:
-            self._worker.send(Kind.REQUEST, request.id, parts)
-        else:
-            name = "" if request.lane == ASIDE else request.lane
-            self._worker.send_control(Kind.ASIDE, request.id, (name.encode(), *parts))
 
     @property
     def _worker(self) -> Worker | None:

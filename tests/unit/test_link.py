@@ -285,6 +285,13 @@ def test_descriptor_for_which_there_is_no_room_is_nobodys_fault(house: House) ->
     assert house.open_pipes() == [False]
 
 
+def test_what_waits_to_be_written_is_not_kept_when_it_is_closed(house: House) -> None:
+    house.link.send(Kind.REQUEST, 1, [b"{}", b"{}", b"{}", bytes(8 << 20)])
+    assert house.link.writing
+    house.link.close()
+    assert not house.link.writing
+
+
 def test_what_is_closed_keeps_nothing() -> None:
     """Whoever refers to a dead worker, as what waits to be collected does, has half a megabyte of it otherwise."""
     tracemalloc.start()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ipymini_supervisor.session import MOST_PARTS
 from ipymini_supervisor.settings import Settings
+from ipymini_worker.wire import LIMIT
 
 GRACE, KILL, SLOW = "IPYMINI_SHUTDOWN_GRACE", "IPYMINI_INTERRUPT_KILL_AFTER", "IPYMINI_SLOW_SUBSCRIBER_TIMEOUT"
 PATIENCE = "IPYMINI_STOP_ON_ERROR_TIMEOUT"
@@ -34,6 +36,11 @@ def test_bad_value_is_named_and_left_out(name: str, text: str, caplog: pytest.Lo
 def test_size_of_a_message_is_in_bytes() -> None:
     assert Settings().max_message == 1 << 30
     assert Settings.read({"IPYMINI_MAX_MESSAGE": "4096"}).max_message == 4096
+
+
+def test_message_has_to_have_room_in_a_frame() -> None:
+    largest = Settings.read({"IPYMINI_MAX_MESSAGE": "9" * 15}).max_message
+    assert LIMIT > largest + 8 * MOST_PARTS > LIMIT - (2 << 20)
 
 
 @pytest.mark.parametrize("text", ["much", "0", "-1", "4095", "1e9", "1G", "²", "9" * 30])

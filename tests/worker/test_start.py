@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,21 @@ def test_modules_beside_the_notebook_can_be_imported(
 def test_current_folder_stays_off_the_path_if_python_is_told_so(start: Start, environment: dict[str, str]) -> None:
     environment["PYTHONSAFEPATH"] = "1"
     assert start().good("import sys\n'' in sys.path").result == "False"
+
+
+def test_interpreter_may_begin_without_what_its_environment_was_to_have(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """As where it has capabilities, or is a script that cleans up: what the allocator is told is not to be had then."""
+    wrapper = tmp_path / "python"
+    clean = "env -u MALLOC_MMAP_THRESHOLD_ -u MALLOC_TRIM_THRESHOLD_"
+    wrapper.write_text(f'#!/bin/sh\nexec {clean} {shlex.quote(sys.executable)} "$@"\n')
+    wrapper.chmod(0o700)
+    worker = Worker(environment, python=str(wrapper))
+    try:
+        assert worker.ready().good("1 + 1").result == "2"
+    finally:
+        worker.close()
 
 
 def test_folder_of_the_package_is_not_on_the_path(start: Start) -> None:
