@@ -281,6 +281,7 @@ def test_without_the_identity_of_ipykernel(start_kernel: StartKernel) -> None:
     kernel.disconnect(client)
 
 
+@pytest.mark.slow
 def test_without_debugpy(start_kernel: StartKernel, other) -> None:  # type: ignore[no-untyped-def]
     kernel = start_kernel("--python", str(other))
     client = kernel.connect()

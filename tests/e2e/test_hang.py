@@ -226,6 +226,7 @@ def test_a_second_interrupt_says_where_it_was_and_not_where_it_went(client: Clie
     assert "in cleans" not in told
 
 
+@pytest.mark.slow
 def test_a_thousand_looks_at_a_cell_that_is_busy(client: Client) -> None:
     """Each finds it between two instructions of Python's; in the midst of one a look would be the end of it."""
     cell = client.start(

@@ -142,6 +142,7 @@ def test_a_cell_that_ends_at_once_is_not_lectured(client: Client) -> None:
     assert cell.text("stderr") == ""
 
 
+@pytest.mark.slow
 def test_it_climbs_by_itself(start_kernel: StartKernel) -> None:
     client = start_kernel(env={"IPYMINI_INTERRUPT_KILL_AFTER": "4"}).connect()
     client.execute(IMPORTS)

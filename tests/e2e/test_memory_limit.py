@@ -207,6 +207,7 @@ def leaky(code: str) -> Any:
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "ename", "sentence"),
     [("leak()", "KeyboardInterrupt", SOFT), (STUBBORN, "WorkerDied", HARD.format(2))],
@@ -224,6 +225,7 @@ def test_papermill_run_with_a_leak_ends_with_our_sentence(
     check_told(target, sentence)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "ename", "sentence"),
     [

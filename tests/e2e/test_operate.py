@@ -82,6 +82,7 @@ def test_ps(kernel: Kernel, client: Client) -> None:
     assert line.endswith(NOTEBOOK)
 
 
+@pytest.mark.slow
 def test_ps_of_a_cell_that_runs_and_of_one_that_died(start_kernel: StartKernel) -> None:
     kernel = start_kernel()
     client = kernel.connect()

@@ -63,6 +63,7 @@ def test_what_the_running_cell_has_made_is_known(client: Client) -> None:
     assert client.finish(cell).error == "KeyboardInterrupt"
 
 
+@pytest.mark.slow
 def test_while_python_cannot_run_the_answer_is_an_empty_one(client: Client) -> None:
     """After two seconds, of which all that wait share one second time."""
     assert ctypes.PyDLL  # what the cell does: a call into C that holds the lock, and has it when the text is written

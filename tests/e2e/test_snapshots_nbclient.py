@@ -27,6 +27,7 @@ def notebook(pause: float) -> Any:
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["on", "auto"])
 def test_nbclient_through_five_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     """To the end, with the right results, and the numbers that the cells would have had without."""

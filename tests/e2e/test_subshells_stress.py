@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+import pytest
+
 from .client import Client, Run
 
 SHELLS, ROUNDS, CELLS = 8, 20, 10
@@ -34,6 +36,7 @@ def check(run: Run, number: int) -> str:
     return run.status
 
 
+@pytest.mark.slow
 def test_eight_subshells(client: Client) -> None:
     chance = random.Random(SEED)
     begun = time.perf_counter()

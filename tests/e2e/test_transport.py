@@ -288,6 +288,7 @@ PATIENCE = "3"
 GIVEN_UP = f"A client took no output for {PATIENCE} s and was given up on; it may miss some.\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
 def test_others_miss_nothing_when_a_subscriber_is_given_up_on(start_kernel: StartKernel, transport: str) -> None:
     """All are told once; what it did not take weighs nothing, and each that stands still later is given up on, too."""
@@ -330,6 +331,7 @@ def test_others_hear_of_the_end_when_a_subscriber_stands_still(start_kernel: Sta
         assert kernel.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing else tells the most that a process has had")
 def test_large_messages_that_nobody_takes_are_few(start_kernel: StartKernel) -> None:
     """The number of those that libzmq keeps says nothing of their size."""
