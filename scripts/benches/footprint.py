@@ -12,8 +12,12 @@ COLD = {"IPYMINI_WARM": "0"}
 
 
 def memory(spec: Spec, quick: bool) -> Results:
-    """Memory of all processes of a kernel that has executed one cell, what they share counted once."""
+    """Memory of all processes of a kernel, before and after its first cell, what they share counted once."""
     with Kernel(spec, COLD) as kernel:
+        info = kernel.client.send("comm_info_request", {})  # which the worker answers
+        kernel.client.wait(lambda: info.reply is not None)
+        time.sleep(1.0)
+        fresh = kernel.proportional()
         kernel.ready()
         time.sleep(1.0)
         cold = kernel.proportional()
@@ -21,7 +25,7 @@ def memory(spec: Spec, quick: bool) -> Results:
         kernel.ready()
         time.sleep(4.0)
         warm = kernel.proportional()
-    return {"memory when idle": cold, "memory, completer warm": warm}
+    return {"memory before a cell": fresh, "memory when idle": cold, "memory, completer warm": warm}
 
 
 def idle(spec: Spec, quick: bool) -> Results:

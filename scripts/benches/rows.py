@@ -91,6 +91,7 @@ ROWS = (
     Row("32 MB of source", "s", limit=1.5),
     Row("first completion", ratio=0.2),
     Row("second completion"),
+    Row("memory before a cell", "MB", limit=45, plain_limit=38),
     Row("memory when idle", "MB", limit=45, plain_limit=38),
     Row("memory, completer warm", "MB"),
     Row("wake-ups in 10 s", "", limit=0),
