@@ -9,6 +9,7 @@ from typing import Any
 
 from ipymini_worker import context, jsonable, survival
 from ipymini_worker.identity.handlers import Handlers
+from ipymini_worker.interrupts import Gate, ThreadGate
 from ipymini_worker.link import Link, LinkClosed
 from ipymini_worker.publish import Publisher
 from ipymini_worker.requests import Requests
@@ -18,6 +19,9 @@ from ipymini_worker.streams import OutStream
 from ipymini_worker.wire import ABORT, ERROR, EXIT, Kind, encode
 
 Content = dict[str, Any]
+
+#: Bytes of a cell up to which that it has begun is said with what comes first of it; a larger one may not come so far.
+_QUICK = 1 << 20
 
 
 class Answering:
@@ -45,6 +49,11 @@ class Answering:
         self._stdin = stdin
         self._streams = streams
         self._libc: Any = None
+
+    @property
+    def gate(self) -> Gate | ThreadGate:
+        """The gate for interrupts of the calling thread."""
+        return self._shell.gate
 
     def answer(self, request: context.Request, finish: Callable[[], None] = lambda: None) -> None:
         """Answers a request of which the calling thread has no other.
@@ -109,7 +118,8 @@ class Answering:
             if not callable(getattr(getattr(sys, name, None), "write", None)):
                 setattr(sys, name, stream)
         count = b"%d" % self._shell.execution_count
-        if _executes(request) and self._handlers.untouched("execute_request"):
+        quick = sum(map(len, request.parts)) <= _QUICK
+        if quick and _executes(request) and self._handlers.untouched("execute_request"):
             request.run.unsaid = b"".join(encode(Kind.STARTED, request.id, (count,)))
         else:
             self._link.send(Kind.STARTED, request.id, (count,))

@@ -30,19 +30,20 @@ class AfterImport:
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """What others find, with our function at the end."""
-        if fullname not in self._then:
+        then = self._then.get(fullname)
+        if then is None:
             return None
         for finder in sys.meta_path:
             spec = finder.find_spec(fullname, path, target) if finder is not self else None
             if spec is not None and spec.loader is not None:
                 # The loader is that of this one module alone.
-                spec.loader.exec_module = self._both(spec.loader.exec_module, fullname)  # type: ignore
+                spec.loader.exec_module = self._both(spec.loader.exec_module, then, fullname)  # type: ignore
                 return spec
         return None
 
-    def _both(self, execute: Callable[[ModuleType], None], name: str) -> Callable[[ModuleType], None]:
-        then = self._then[name]
-
+    def _both(
+        self, execute: Callable[[ModuleType], None], then: Callable[[ModuleType], None], name: str
+    ) -> Callable[[ModuleType], None]:
         def exec_module(module: ModuleType) -> None:
             execute(module)
             then(module)

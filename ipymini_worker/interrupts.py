@@ -370,13 +370,14 @@ def not_swallowed() -> Iterator[None]:
     """Raises KeyboardInterrupt after the body if one was raised in it and caught: IPython's ways to run a program
     end the program and then go on as if nothing had been asked of them.
     """
-    seen = False
+    seen = over = False
 
     def on_sigint(signum: int, frame: FrameType | None) -> None:
         nonlocal seen
         __tracebackhide__ = True
         seen = True
-        raise KeyboardInterrupt
+        if not over:
+            raise KeyboardInterrupt
 
     if not _in_main_thread() or get_handler(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -389,6 +390,7 @@ def not_swallowed() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
+        over = True  # from here on it only notes: this handler must not stay, and be taken for the user's
         if get_handler(signal.SIGINT) is on_sigint:
             set_handler(signal.SIGINT, signal.default_int_handler)
     if seen:

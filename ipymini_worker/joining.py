@@ -113,12 +113,13 @@ class Joining:
             self._iterating.release()
 
     def _answer_one(self, active: context.Request) -> None:
+        gate = self._answering.gate  # of the thread that asks, which may be a subshell's
         # Closed for all of it: whatever is asked for here has to come to its end, also when an interrupt comes.
-        with self._gate.closed(deliver=True):
+        with gate.closed(deliver=True):
             frames = self._waiting(active)
             asks = (n for n, f in enumerate(frames) if f.kind is Kind.REQUEST and not _is_cell(context.Request(f)))
             # When the cell is over before the request has begun, that waits for its end.
-            at = None if self._gate.pending else next(asks, None)
+            at = None if gate.pending else next(asks, None)
             frame = None if at is None else frames.pop(at)
             self._link.give_back(frames)
             if frame is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import codeop
-import warnings
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -24,14 +24,15 @@ class Parsed(NamedTuple):
     """A large cell that is Python as it stands."""
 
     cell: str  #: as it is to be compiled
-    tree: ast.Module | None  #: None where there is something to be warned of, which is told by the cell's own name
+    tree: ast.Module
     still: bool  #: it is certain that nothing in it awaits, or calls something that does
 
 
-def plain(code: str, transformers: TransformerManager, post: list[Any]) -> Parsed | None:
+def plain(code: str, transformers: TransformerManager, post: list[Any], name: Callable[[str], str]) -> Parsed | None:
     """A large cell that is Python as it stands, so that IPython has nothing to transform in it; None for any other.
 
     :param post: transformations that come after those of `transformers`; with any of the user's it is not plain.
+    :param name: gives the file that the cell, as it is to be compiled, claims to be from: warnings tell it.
     """
     if len(code) <= LARGE or post or code[0].isspace():
         return None
@@ -43,13 +44,12 @@ def plain(code: str, transformers: TransformerManager, post: list[Any]) -> Parse
         return None  # IPython's prompt, which Python takes for an annotation
     cell = code if code.endswith("\n") else code + "\n"
     try:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            tree = compile(cell, "<cell>", "exec", _FLAGS, dont_inherit=True)
+        # Not in a context for warnings, which would change the filters under the feet of other threads.
+        tree = compile(cell, name(cell), "exec", _FLAGS, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         return None
     assert isinstance(tree, ast.Module)
-    return Parsed(cell, None if told else tree, _still(tree))
+    return Parsed(cell, tree, _still(tree))
 
 
 def _still(tree: ast.Module) -> bool:

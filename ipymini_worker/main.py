@@ -170,7 +170,7 @@ class Worker:
 
     def _handle(self, request: context.Request) -> None:
         """Answers a request, and sees to it that there are snapshots of the session before and after."""
-        self._owed = request
+        self._owed, self._loop.owing = request, False
         kind = request.header.get("msg_type")
         if kind == "execute_request" and self._snapshot(after=False):
             return  # this is the copy, and the request is over for it
@@ -320,6 +320,8 @@ class Worker:
         if self._snapshots.forking:
             return
         self._gate.forked()
+        if hasattr(self, "_shell"):
+            self._shell.renew_traps()
         if self._debugger is not None:
             self._debugger.leave()
         for stream in self._streams:

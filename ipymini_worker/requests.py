@@ -94,13 +94,14 @@ class Requests:
     def _begin(self, cell: Content, count: int) -> None:
         """Says that a cell has begun; all of it leaves at once, before anything of the user's runs."""
         run = context.current().run
-        said = run.unsaid + self._shell.announce(count, cell["code"])
-        run.unsaid = b""
-        if not cell["silent"]:
-            content = {"code": cell["code"], "execution_count": count}
-            self._publisher.send("execute_input", content, before=said)
-        elif said:
-            self._publisher.say(said)
+        with self._shell.gate.closed(deliver=True):  # all of it, once, also beside a cell that is interrupted
+            said = run.unsaid + self._shell.announce(count, cell["code"])
+            if not cell["silent"]:
+                content = {"code": cell["code"], "execution_count": count}
+                self._publisher.send("execute_input", content, before=said)
+            elif said:
+                self._publisher.say(said)
+            run.unsaid = b""
 
     def _execute_reply(self, content: Content, count: int, failure: context.Failure | None) -> Content:
         shell = self._shell

@@ -77,6 +77,10 @@ class Running(LateCompleter):
         """As the base class."""
         super().renew_locks()
         self._numbering = threading.Lock()
+        self.renew_traps()
+
+    def renew_traps(self) -> None:
+        """In a process that was forked: who was entering or leaving a trap is not here."""
         for trap in self._traps:
             trap.renew()
 
@@ -158,14 +162,14 @@ class Running(LateCompleter):
     def record(self, channel: str, text: str) -> None:
         """Keeps what a cell prints, for magics that write notebooks."""
         run = context.current().run
-        if run.recorded > _RECORDED or run.count is None or run.over or run.displaying or self.showing_traceback:
+        if run.recorded > _RECORDED or run.count is None or run.over or run.displaying:
             return
         tape: Tape | None = run.tape
         if tape is None or not tape.goes_on(channel):
             tape = run.tape = self._tape(channel, run.count)
             if tape is None:
                 return
-        if tape.publisher.is_publishing:
+        if tape.publisher.is_publishing or self.showing_traceback:  # an IPython without these keeps no outputs
             return
         run.recorded += len(text)
         if run.recorded <= _RECORDED:  # a flood would fill the memory

@@ -165,7 +165,11 @@ class WorkerShell(Counterpart, MessageParent, Failing):
 
     def transform_cell(self, raw_cell: str) -> str:
         """As the base class, but for large cells that have nothing to be transformed."""
-        parsed = large.plain(raw_cell, self.input_transformer_manager, self.input_transformers_post)
+
+        def name(cell: str) -> str:
+            return self.compile.get_code_name(raw_cell, cell, self.execution_count)  # type: ignore[no-any-return]
+
+        parsed = large.plain(raw_cell, self.input_transformer_manager, self.input_transformers_post, name)
         if parsed is not None:
             context.current().run.parsed = parsed
             return parsed.cell

@@ -22,6 +22,8 @@ from ipymini_worker.wire import Kind, encode
 
 #: Frontends compute the same names, with the seed that `debugInfo` tells them; this is the one that is in use.
 SEED = 0xC70F6907
+#: Characters of a cell up to which its name is told before anything else: it takes a millisecond.
+_ANNOUNCED = 1 << 13
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
 
@@ -68,13 +70,19 @@ def path(where: str, source: str) -> str:
     if given:
         return given
     # Nobody sets breakpoints in megabytes, for which the other hash would take seconds.
-    number = _hash(source) if len(source) <= LARGE else zlib.crc32(source.encode("utf-8", "surrogatepass"))
+    if len(source) > LARGE:
+        number = zlib.crc32(source.encode("utf-8", "surrogatepass"))
+    else:
+        number = _remembered(source) if len(source) <= _ANNOUNCED else _hash(source)
     return os.path.join(where, f"{number}.py")
 
 
-@lru_cache(1)  # it is asked for when a cell begins, and when it is compiled
 def _hash(source: str) -> int:
     return murmur2(source.encode("utf-8", "surrogatepass"))
+
+
+#: A cell's name is asked for when it begins, and when it is compiled.
+_remembered = lru_cache(1)(_hash)
 
 
 class Names:
@@ -94,7 +102,7 @@ class Names:
 
     def announced(self, number: int, source: str) -> bytes:
         """The frame that tells the name of a cell that begins; nothing if that takes long, as `tell` will do it."""
-        if len(source) > LARGE:
+        if len(source) > _ANNOUNCED:
             return b""
         self._said = number, self.of(source)
         return b"".join(encode(Kind.CELL, 0, self._parts(*self._said)))
@@ -140,7 +148,7 @@ def compiler(names: Names) -> type[Any]:
         def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> Any:
             run = context.current().run
             parsed, run.parsed = run.parsed, None
-            if parsed is None or parsed.cell is not source or parsed.tree is None or self.flags & ~HARMLESS:
+            if parsed is None or parsed.cell is not source or self.flags & ~HARMLESS:
                 return super().ast_parse(source, filename, symbol)
             return parsed.tree
 

@@ -57,8 +57,8 @@ class Handlers:
         return self.table.get(kind) is not self._own.get(kind)
 
     def untouched(self, kind: str) -> bool:
-        """Whether none of the user's code comes before ours when a request is answered."""
-        return self.before is None and not self.replaced(kind)
+        """Whether none of the user's code comes before or after ours when a request is answered."""
+        return self.before is None and self.after is None and not self.replaced(kind)
 
     def answer(self, message: Message) -> Content | None:
         """The content of the reply to `message`; None for a message that has no reply."""

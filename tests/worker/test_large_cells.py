@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from ipymini_worker.large import LARGE, plain
+from ipymini_worker.wire import Kind
 from worker.driver import Worker
+
+
+def named(cell: str) -> str:
+    return "<cell>"
+
 
 FILL = "x" * (LARGE + 1)
 
@@ -63,7 +71,7 @@ def test_syntax_error_in_a_large_cell(worker: Worker) -> None:
     ],
 )
 def test_what_is_plain(code: str, expected: bool) -> None:
-    assert (plain(code, TransformerManager(), []) is not None) is expected
+    assert (plain(code, TransformerManager(), [], named) is not None) is expected
 
 
 @pytest.mark.parametrize(
@@ -78,9 +86,32 @@ def test_what_is_plain(code: str, expected: bool) -> None:
     ],
 )
 def test_what_is_certain_not_to_await(code: str, still: bool) -> None:
-    parsed = plain(f"s = '{FILL}'\n{code}", TransformerManager(), [])
+    parsed = plain(f"s = '{FILL}'\n{code}", TransformerManager(), [], named)
     assert parsed is not None
     assert parsed.still is still
+
+
+def test_filters_for_warnings_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of all threads: who sets and restores them at the same time may lose all warnings for good."""
+    changed: list[str] = []
+    monkeypatch.setattr(warnings, "catch_warnings", lambda **_: changed.append("context"))
+    monkeypatch.setattr(warnings, "simplefilter", lambda *_: changed.append("filter"))
+    assert plain(f"s = '{FILL}'\nx = '\\d'", TransformerManager(), [], named) is not None
+    assert changed == []
+
+
+def test_what_the_parser_warns_of_is_told_once_and_by_the_cell_s_name(worker: Worker) -> None:
+    small, large = (worker.good(f"s = '{fill}'\nx = '\\d'").stderr for fill in ("", FILL))
+    assert large.count("invalid escape") == small.count("invalid escape")
+    assert "<cell>" not in large
+
+
+def test_that_it_has_begun_is_said_before_all_else(worker: Worker) -> None:
+    """With so much of it something may go wrong even before what comes first."""
+    worker.good(f"s = '{FILL}'")
+    kinds = [frame.kind for frame in worker.frames]
+    begun = len(kinds) - kinds[::-1].index(Kind.STARTED) - 1
+    assert kinds[begun : begun + 3] == [Kind.STARTED, Kind.PUBLISH, Kind.CELL]
 
 
 def test_large_cell_is_parsed_once(worker: Worker) -> None:
@@ -92,7 +123,7 @@ def test_large_cell_is_parsed_once(worker: Worker) -> None:
         "builtins.compile = counting"
     )
     assert worker.good(f"s = '{FILL}'\nlen(s)").result == str(len(FILL))
-    assert worker.good("builtins.compile = own; parsed[:-1]").result == "['<cell>']"
+    assert worker.good("builtins.compile = own; [name.endswith('.py') for name in parsed[:-1]]").result == "[True]"
 
 
 def test_warning_of_a_large_cell_names_the_cell(worker: Worker) -> None:
@@ -105,8 +136,8 @@ def test_transformations_of_the_user_are_applied(worker: Worker) -> None:
     code = f"s = '{FILL}'"
     manager = TransformerManager()
     manager.cleanup_transforms.append(lambda lines: lines)
-    assert plain(code, manager, []) is None
-    assert plain(code, TransformerManager(), [lambda lines: lines]) is None
+    assert plain(code, manager, [], named) is None
+    assert plain(code, TransformerManager(), [lambda lines: lines], named) is None
     worker.good("get_ipython().input_transformers_post.append(lambda lines: ['seen = True\\n', *lines])")
     assert worker.good(f"s = '{FILL}'\nseen").result == "True"
     worker.good("get_ipython().input_transformers_post.clear()")
