@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 from ipymini_worker import context, printing
@@ -85,8 +86,7 @@ class OutStream(HeaderParent, io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if text:
-            # Not `_getframe(1)`, which raises where there is none.
-            more = text[-1] != "\n" and text != printing.SPACE and printing.ends_line(sys._getframe().f_back)
+            more = text[-1] != "\n" and text != printing.SPACE and printing.ends_line(_caller())
             data = text.encode("utf-8", "backslashreplace")
             request = context.current()
             if self._link is not None and request is context.active():
@@ -130,6 +130,15 @@ class OutStream(HeaderParent, io.TextIOBase):
 
     def reconfigure(self, **options: Any) -> None:
         """Accepted and ignored: encoding and buffering are the link's."""
+
+
+def _caller() -> FrameType | None:
+    """The frame that has called whoever calls this; None for native code that nobody in Python has called."""
+    try:
+        # Not `_getframe().f_back`: a frame that somebody has looked at costs more when it ends.
+        return sys._getframe(2)
+    except ValueError:
+        return None
 
 
 class _Bytes(io.BufferedIOBase):
