@@ -101,8 +101,9 @@ def test_filters_for_warnings_are_left_alone(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_the_parser_warns_of_is_told_once_and_by_the_cell_s_name(worker: Worker) -> None:
+    """Of a small cell IPython's transformations may tell the same once more, in the name of nobody."""
     small, large = (worker.good(f"s = '{fill}'\nx = '\\d'").stderr for fill in ("", FILL))
-    assert large.count("invalid escape") == small.count("invalid escape")
+    assert large.count("invalid escape") == min(1, small.count("invalid escape"))
     assert "<cell>" not in large
 
 
