@@ -41,13 +41,14 @@ def test_handler_of_a_body_that_is_over_does_not_stay(monkeypatch: pytest.Monkey
             signal.raise_signal(signal.SIGINT)
         return found
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # others may have another one
     monkeypatch.setattr(interrupts, "get_handler", late)
     try:
         with pytest.raises(KeyboardInterrupt), not_swallowed():
             pass
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
 
 
 def test_request_that_comes_to_a_cell_of_a_thread_is_answered_with_its_gate_closed(
