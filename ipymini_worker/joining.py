@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 
 from ipymini_worker import context
 from ipymini_worker.answering import Answering
-from ipymini_worker.interrupts import Gate, ThreadGate
 from ipymini_worker.link import Link, LinkClosed
 from ipymini_worker.loop import Loop
 from ipymini_worker.wire import OVER, UNLOCKED, Frame, Kind
@@ -24,10 +23,9 @@ from ipymini_worker.wire import OVER, UNLOCKED, Frame, Kind
 class Joining:
     """Reads the link for the main thread's cell, while that runs. An iteration within an iteration does nothing."""
 
-    def __init__(self, link: Link, loop: Loop, gate: Gate | ThreadGate, answering: Answering) -> None:
+    def __init__(self, link: Link, loop: Loop, answering: Answering) -> None:
         self._link = link
         self._loop = loop
-        self._gate = gate
         self._answering = answering
         self._pid = os.getpid()
         self._iterating = threading.RLock()
@@ -82,7 +80,7 @@ class Joining:
             task.add_done_callback(lambda _: self._see_to_its_end(request), context=here)
             return
         try:
-            with self._gate.closed(deliver=True), self._loop.visited():
+            with self._answering.gate.closed(deliver=True), self._loop.visited():
                 here.run(self._answering.answer_visitor, request)
         except KeyboardInterrupt:  # the loop's handler has seen to the cell
             pass

@@ -45,7 +45,7 @@ def assemble(
     requests = Requests(shell, publisher, kernel.comm_manager)
     handlers = Handlers(requests.kinds, requests.answer, user_code, lambda: shell.execution_count)
     answering = Answering(link, shell, requests, handlers, publisher, stdin, streams)
-    joining = Joining(link, shell.home.loop, shell.home.gate, answering)
+    joining = Joining(link, shell.home.loop, answering)
     subshells = Subshells(control, shell, answering, stdin, snapshots.expire)
     kernel.attach(shell, app, handlers, joining, subshells)
     shell.configurables.append(app)

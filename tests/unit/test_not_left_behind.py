@@ -61,7 +61,7 @@ def test_request_that_comes_to_a_cell_of_a_thread_is_answered_with_its_gate_clos
     def in_a_thread() -> None:
         gate = ThreadGate()
         answering: Any = SimpleNamespace(gate=gate, answer_visitor=lambda request: found.append(gate.is_open))
-        joining = Joining(link, Loop(), SimpleNamespace(), answering)  # type: ignore[arg-type]  # the main thread's
+        joining = Joining(link, Loop(), answering)
         joining.begin(request_that_runs)
         with gate.opened():
             joining.one()
