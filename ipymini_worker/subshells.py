@@ -57,8 +57,8 @@ class Requests:
         """A descriptor that is readable while there is one."""
         return self._reader.fileno()
 
-    def put(self, request: context.Request | None) -> None:
-        """Adds one; None for the end.
+    def put(self, request: context.Request) -> None:
+        """Adds one.
 
         :raises LinkLost: user code has closed what it has not opened.
         """
@@ -70,21 +70,42 @@ class Requests:
         except OSError as error:
             raise LinkLost from error
 
+    def end(self) -> None:
+        """Nothing is put any longer.
+
+        The thread may see that, and be gone, before this returns: the end to write to is closed here, and only here.
+
+        :raises LinkLost: user code has closed what it has not opened.
+        """
+        self._waiting.append(None)
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise LinkLost from error
+
     def take(self) -> context.Request | Literal[False] | None:
-        """The next one that waits; False if none does, for user code may have written to the descriptor.
+        """The next one that waits, None after the last; False if none does, for user code may have written there.
 
         :raises LinkLost: user code has closed what it has not opened.
         """
         try:
-            self._reader.recv(_ROOM)
+            over = not self._reader.recv(_ROOM)
         except BlockingIOError:
-            pass
+            over = False
         except OSError as error:
             raise LinkLost from error
-        return self._waiting.popleft() if self._waiting else False
+        if self._waiting:
+            return self._waiting.popleft()
+        if over:  # the other end is closed, and not by `end`
+            raise LinkLost
+        return False
 
     def close(self) -> None:
-        """Gives the descriptors back."""
+        """Gives back the descriptor of the thread that takes."""
+        self._reader.close()
+
+    def forget(self) -> None:
+        """In a copy, which has no such thread: gives both descriptors back."""
         self._reader.close()
         self._writer.close()
 
@@ -178,7 +199,7 @@ class Helper(survival.Renewable):
 
     def forget(self) -> None:
         """In a copy: closes what the thread had open."""
-        self.requests.close()
+        self.requests.forget()
         if self._loop is not None:
             self._loop.abandon()
 
@@ -242,7 +263,7 @@ class Subshells:
         """Ends the thread of a subshell when it has answered what it has."""
         helper = self._helpers.pop(name, None)
         if helper is not None:
-            helper.requests.put(None)
+            helper.requests.end()
 
     def hand(self, name: str, request: context.Request) -> None:
         """Gives a request to a subshell, or a question to the thread that answers them; where there can be no thread,
