@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ipymini_supervisor import oomscore, process
 from ipymini_supervisor.process import Process
+from ipymini_worker.wire import MOST_REPEATED
 
 log = logging.getLogger("ipymini")
 
@@ -33,8 +34,29 @@ class Snapshot:
             raise
         self._socket.setblocking(False)
         self.pid = pid
-        self.cell = cell
-        self.started = 0  #: cells that have begun since it was taken
+        self.taken = self.cell = cell  #: and then the number that it stands for, with what is repeated
+        self.started = 0  #: cells that have begun since it was taken, and are not repeated
+        self._repeated: list[tuple[int, bytes]] = []  # cells after it: what `cell` was before, and the record
+
+    def repeats(self, cell: int, record: bytes) -> None:
+        """See `Snapshots.repeats`."""
+        if len(self._repeated) >= MOST_REPEATED:
+            raise ValueError("too many cells to be repeated")
+        self._repeated.append((self.cell, record))
+        self.cell, self.started = cell, max(0, self.started - 1)
+
+    def records(self) -> list[bytes]:
+        """The cells that are to be repeated when it has become the worker, in their order."""
+        return [record for _, record in self._repeated]
+
+    def forget_last(self) -> bool:
+        """Goes back to before the last cell that has a prompt number, if that is one that is repeated."""
+        if self.cell == self.taken:
+            return False
+        now = self.cell
+        while self.cell == now:
+            self.cell, _ = self._repeated.pop()
+        return True
 
     def resume(self) -> Process:
         """Makes it the worker; it is no snapshot any longer.
@@ -83,6 +105,15 @@ class Snapshots:
             _discard(self.current)
             self.current = snapshot
 
+    def repeats(self, cell: int, record: bytes) -> None:
+        """The session as it is differs from its snapshot by one cell more, which can be repeated.
+
+        :param cell: the prompt number of the next cell.
+        :raises ValueError: there are too many.
+        """
+        if self.current is not None:
+            self.current.repeats(cell, record)
+
     def request_started(self, *, cell: bool) -> None:
         """The worker begins with a request; `cell` if it is a cell."""
         self.requests += 1
@@ -99,8 +130,16 @@ class Snapshots:
             found, self.previous = self.previous, None
         return found
 
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is a state from before the last cell."""
+        current = self.current
+        return self.previous is not None or (current is not None and current.cell != current.taken)
+
     def earlier(self) -> Snapshot | None:
         """The one from before the last cell; it is the caller's, and that of the session as it is is discarded."""
+        if self.current is not None and self.current.forget_last():
+            return self.latest()
         found, self.previous = self.previous, None
         if found is not None:
             _discard(self.current)

@@ -27,6 +27,7 @@ from ipymini_worker.wire import (
     ERROR,
     EXIT,
     LONGEST_QUESTION,
+    LONGEST_REPEATED,
     OVER,
     PARENT,
     PRISTINE,
@@ -144,6 +145,8 @@ class Speech:
                 self._hello(parts[0])
             case Kind.SNAPSHOT:
                 self._snapshot(frame)
+            case Kind.REPEATABLE:
+                self._repeatable(_number(parts[0]), parts[1])
             case Kind.MORE:
                 self._carry_out(self._router.worker_asks(number))
             case Kind.CELL:
@@ -223,6 +226,14 @@ class Speech:
         except OSError:
             raise WireError("a snapshot without a socket") from None
         self._snapshots.add(snapshot, pristine=bool(frame.flags & PRISTINE))
+
+    def _repeatable(self, cell: int, record: Part) -> None:
+        if len(record) > LONGEST_REPEATED:
+            raise WireError("a cell that is too long to be repeated")
+        try:
+            self._snapshots.repeats(cell, bytes(record))
+        except ValueError as error:
+            raise WireError(str(error)) from None
 
     def _ask(self, request_id: int, content: bytes, again: float) -> None:
         """Asks the frontend; as long as its stdin channel is not there yet, or not again, tries once more later."""

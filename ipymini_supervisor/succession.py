@@ -175,14 +175,14 @@ class Succession:
         self._attach(process)
         worker = self.worker
         assert worker is not None
-        worker.send(Kind.RESUME, 0, (b"%d" % cell, content), CALM if self._by_itself else 0)
+        worker.send(Kind.RESUME, 0, (b"%d" % cell, content, *snapshot.records()), CALM if self._by_itself else 0)
         worker.expect(RESUME_WITHIN, "was killed, because it did not come back from its snapshot")
 
     def rollback(self) -> None:
         """The user wants to go back to the state before the last cell."""
         if self.worker is None or self._lifecycle.state is not State.RUNNING:
             return
-        if self._snapshots.previous is None:
+        if not self._snapshots.can_go_back:
             self.worker.send_control(Kind.REFUSED)
             return
         self._rolling = True

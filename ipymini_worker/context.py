@@ -44,6 +44,8 @@ class Run:
     displaying: bool = False  #: its result is being displayed
     result: Any = None  #: IPython's own record of it
     unsaid: bytes = b""  #: frames that leave with the next one of its own, or before user code runs
+    repeats: Any = None  #: a `repeatable.Cell`, until is known whether it is one
+    record: bytes = b""  #: what repeats it; nothing if it is not to be repeated
     parsed: Any = None  #: its code as a `large.Parsed`, until that is compiled
     recorded: int = 0  #: characters that it has printed, as far as they are counted
     tape: Any = None  #: where they are kept, a `running.Tape`
@@ -109,7 +111,7 @@ class Request:
         """Lets go of everything but the header: tasks and threads may refer to a request for as long as they live."""
         self.frame = None
         self.run.over = True
-        self.run.result = self.run.parsed = self.run.tape = None
+        self.run.result = self.run.parsed = self.run.repeats = self.run.tape = None
 
 
 def _decoded(part: wire.Part) -> Any:

@@ -68,6 +68,7 @@ class Worker:
         )
         self._warmth = Warmth(os.environ, *TRACEBACK, lambda: completer(self._shell))
         self._lost: list[str] = []  # what was lost on the way from a snapshot, in sentences
+        self._records: list[bytes] = []  # of the cells that have to be repeated after it
         self._publisher = Publisher(self._link)
         self._connection_file = connection_file
         self._streams = (OutStream(self._link, 1), OutStream(self._link, 2))
@@ -179,27 +180,41 @@ class Worker:
         self._answering.answer(request, self._joining.end)
         if kind == "execute_request":
             self._warmth.cell()
-            self._snapshot(after=True)
+            self._snapshot(after=True, record=request.run.record)
         elif kind in CHANGING:
             self._snapshots.expire()
 
-    def _snapshot(self, *, after: bool) -> bool:
+    def _snapshot(self, *, after: bool, record: bytes = b"") -> bool:
         """Takes a snapshot after a cell or before one, if there is a reason to; True in a copy that has become the
         worker since.
+
+        :param record: what repeats the cell; nothing if it cannot be repeated.
         """
         take, resumed = self._snapshots, False
         if self._loop.shared:  # what runs in it would go on in the copy, too
             take.expire()
             return False
         cell = self._shell.execution_count
+        if after and take.repeats(cell, record):
+            return False
         while take.after_cell(cell) if after else take.before_cell(cell):
             resumed = after = True
+            self._repeat()
             self._shell.history_manager.reopen(new_session=False)
             if self._victim[0]:
                 self._shell.history_manager.recall(*self._victim)
             cell = self._shell.execution_count
             self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
         return resumed
+
+    def _repeat(self) -> None:
+        """In a copy: does again what the cells after it have done."""
+        records, self._records = self._records, []
+        try:
+            for record in records:
+                self._shell.repeatable.repeat(record)
+        except Exception as error:  # they have been judged, and did it once
+            self._lost.append(f"What its last cells had defined is lost ({type(error).__name__}: {error}).")
 
     @contextmanager
     def _still(self) -> Iterator[bool]:
@@ -222,7 +237,7 @@ class Worker:
         if frame.flags & CALM and self._loop.leave():
             lost = [sentence for sentence in lost if "asyncio" not in sentence]
             lost.append("Its asyncio tasks were given up, because the worker had died by itself twice.")
-        self._lost, self._victim = lost, _victim(frame)
+        self._lost, self._victim, self._records = lost, _victim(frame), [bytes(part) for part in frame.parts[2:]]
         self._control.start()
 
     def _abandon(self) -> None:

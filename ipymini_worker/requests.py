@@ -10,6 +10,7 @@ from ipymini_worker.comms import WorkerCommManager
 from ipymini_worker.context import BadRequest
 from ipymini_worker.latecompleter import recursion_limit_kept
 from ipymini_worker.publish import Publisher
+from ipymini_worker.repeatable import Cell
 from ipymini_worker.shell import WorkerShell
 
 Content = dict[str, Any]
@@ -60,8 +61,13 @@ class Requests:
         """Protocol: Execute."""
         cell = self._cell(message["content"], message["metadata"])
         with self._shell.numbered(kept=cell["store_history"]) as count:
+            run = context.current().run
+            if run.unsaid and self._shell.snapshots.fresh and not message["content"].get("user_expressions"):
+                run.repeats = Cell(cell["code"], count, cell["store_history"])
             self._begin(cell, count)
             _, failure = self._shell.execute(**cell)
+            if failure is not None or run.failed:
+                run.record = b""
             return self._execute_reply(message["content"], _told(count, cell), failure)
 
     async def execute_inside(self, message: Content) -> Content:

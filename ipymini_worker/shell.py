@@ -26,6 +26,7 @@ from ipymini_worker.identity.counterpart import Counterpart
 from ipymini_worker.identity.parents import MessageParent
 from ipymini_worker.interrupts import not_swallowed
 from ipymini_worker.magics import KernelMagics
+from ipymini_worker.repeatable import Repeatable
 
 
 class WorkerShell(Counterpart, MessageParent, Failing):
@@ -53,6 +54,7 @@ class WorkerShell(Counterpart, MessageParent, Failing):
         super().__init__(*args, **kwargs)
         accepted = inspect.signature(self.run_cell).parameters
         self._cell_options = frozenset(accepted) & {"cell_id", "cell_meta"}
+        self.repeatable = Repeatable(self)
 
     @default("exiter")
     def _exiter_default(self) -> ZMQExitAutocall:
@@ -174,6 +176,14 @@ class WorkerShell(Counterpart, MessageParent, Failing):
             context.current().run.parsed = parsed
             return parsed.cell
         return super().transform_cell(raw_cell)  # type: ignore[no-any-return]
+
+    def transform_ast(self, node: Any) -> Any:
+        """As the base class. What the cell is, is known now, and nothing of the user's has run."""
+        node = super().transform_ast(node)
+        run = context.current().run
+        if run.repeats is not None:
+            run.record, run.repeats = self.repeatable.judge(run.repeats, node), None
+        return node
 
     def should_run_async(self, raw_cell: str, **kwargs: Any) -> bool:
         """Whether the cell needs a running loop: it awaits, or its own code asks asyncio for tasks or the loop."""

@@ -31,7 +31,7 @@ from ipymini_worker import connections, survival
 from ipymini_worker.forking import Forker, NoCopy
 from ipymini_worker.link import Link, LinkClosed, private_fd
 from ipymini_worker.loop import Loop
-from ipymini_worker.wire import DISCARD, PRISTINE, Kind
+from ipymini_worker.wire import DISCARD, MOST_REPEATED, PRISTINE, Kind
 
 #: The name of a copy's process, as `ps` shows it.
 PROCESS_NAME = "ipymini-snap"
@@ -101,6 +101,7 @@ class Snapshots:
         self.refused = threading.Event()  # the supervisor has no snapshot to roll back to
         self.why_not = ""  # why there is no snapshot of the session as it is
         self.cell = 0  # the prompt number that the last snapshot was taken before; 0 for none
+        self.repeated = 0  # cells that are repeated after it
         self.cost = 0.0  # seconds that the last one took
         # Seconds of the processor's time: what a fork waits on a busy machine for others is not what it costs.
         self._costs: deque[float] = deque(maxlen=3)
@@ -130,6 +131,26 @@ class Snapshots:
         """Takes a snapshot of what a cell has made of the session; `cell` is the prompt number of the next one."""
         self.stale = True
         return self._try(lambda: self._wanted(True) and self._take(0, cell))
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the last snapshot, and what is to be repeated after it, are the session as it is."""
+        return self.cell > 0 and not self.stale
+
+    def repeats(self, cell: int, record: bytes) -> bool:
+        """After a cell that can be repeated no snapshot is needed: returns True if it is told to the supervisor.
+
+        :param cell: the prompt number of the next cell.
+        :param record: see `repeatable`.
+        """
+        if not record or not self.fresh or self.repeated >= MOST_REPEATED or not os.path.exists(f"/proc/{self.pid}"):
+            return False
+        self.look()
+        if self.stale:
+            return False
+        self._link.send(Kind.REPEATABLE, 0, (b"%d" % cell, record))
+        self.cell, self.repeated = cell, self.repeated + 1
+        return True
 
     def _try(self, take: Callable[[], bool]) -> bool:
         """A snapshot that cannot be taken costs nothing: not the cell that it was to be taken for, nor the next."""
@@ -177,6 +198,8 @@ class Snapshots:
             private = _private_bytes(self.pid) / 2**20
             took = f"it took {1000 * self.cost:.1f} ms, and has {private:.1f} MiB of its own."
             lines.append(f"There is one from before In[{self.cell}]: {took}")
+            if self.repeated:
+                lines.append(f"Cells that it does not have, and that would be run again: {self.repeated}.")
         if self.why_not:
             lines.append(f"No newer one is taken: {self.why_not}" if self.cell else self.why_not)
         return "\n".join(lines)
@@ -253,7 +276,7 @@ class Snapshots:
         if not flags:
             self._costs.append(_spent() - spent)
             self._taken = time.monotonic()
-            self.stale, self.cell = False, cell
+            self.stale, self.cell, self.repeated = False, cell, 0
         return False
 
     # -- the copy

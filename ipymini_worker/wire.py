@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 #: magic, kind, flags, number of parts, request id, length of what follows (part lengths and parts), in bytes.
 HEADER = struct.Struct("!HBBIQQ")
@@ -40,6 +40,8 @@ SMALL = 16 * 1024
 LIMIT = 1 << 32
 #: Most parts of a frame: each costs the reader an object, whatever its size.
 MOST_PARTS = 1 << 16
+#: Most cells that are repeated after a snapshot, and most bytes of what is kept of one.
+MOST_REPEATED, LONGEST_REPEATED = 128, 8192
 #: Most bytes of what a cell asks its user.
 LONGEST_QUESTION = 1 << 20
 _RECEIVE = 256 * 1024
@@ -72,7 +74,7 @@ class Kind(enum.IntEnum):
     PING = 4  #: is anybody there? The request id is a number of the supervisor's
     INTERRUPT = 5  #: a SIGINT that is meant for this request has been sent, or is about to be
     RESUME = 6  #: what a copy that becomes the worker is told first: the prompt number and the content of the execute
-    #: request that took the worker with it; 0 and nothing if there was none
+    #: request that took the worker with it, 0 and nothing if there was none; then the cells that it has to repeat
     REFUSED = 7  #: there is no snapshot to roll back to
     SUBSHELL = 9  #: name of a subshell that begins, or is over
     ASIDE = 10  #: a REQUEST for another thread than the main one: name of a subshell, or nothing for a question that is
@@ -90,6 +92,8 @@ class Kind(enum.IntEnum):
     GOODBYE = 22  #: the worker ends on purpose; nothing follows
     SNAPSHOT = 24  #: a copy sleeps at the other end of the descriptor that comes along; prompt number of the next
     #: cell, process id of the copy
+    REPEATABLE = 34  #: the last snapshot, and this cell repeated, are the session as it is: prompt number of the next
+    #: cell, and the cell in JSON, which only the worker reads
     ROLLBACK = 25  #: end me, and go on with the state before the last cell
     CELL = 26  #: prompt number, and the name of the file that its code claims to be from, in UTF-8
     MORE = 27  #: as JOINED, and NOTHING is wanted when all that waits has been sent
@@ -117,7 +121,7 @@ KINDS: dict[Kind, Shape] = {
     Kind.INPUT_REPLY: Shape("supervisor", "control", 1, 1),
     Kind.PING: Shape("supervisor", "control", 0, 0),
     Kind.INTERRUPT: Shape("supervisor", "control", 0, 0),
-    Kind.RESUME: Shape("supervisor", "work", 2, 2),
+    Kind.RESUME: Shape("supervisor", "work", 2, 2 + MOST_REPEATED),
     Kind.REFUSED: Shape("supervisor", "control", 0, 0),
     Kind.SUBSHELL: Shape("supervisor", "control", 1, 1),
     Kind.ASIDE: Shape("supervisor", "control", 5, None),
@@ -130,6 +134,7 @@ KINDS: dict[Kind, Shape] = {
     Kind.DETOUR: Shape("worker", "work", 1, 1),
     Kind.NOTHING: Shape("supervisor", "work", 0, 0),
     Kind.SNAPSHOT: Shape("worker", "work", 2, 2),
+    Kind.REPEATABLE: Shape("worker", "work", 2, 2),
     Kind.ROLLBACK: Shape("worker", "work", 0, 0),
     Kind.CELL: Shape("worker", "work", 2, 2),
     Kind.MORE: Shape("worker", "work", 0, 0),

@@ -49,6 +49,8 @@ CRIMES = {
     "snapshot of nothing": "fake.say(Kind.SNAPSHOT, 0, b'1', b'4711')",
     "snapshot of init": "fake.hand_over(os.open('/dev/null', 0), cell=1, pid=1, flags=0)",
     "snapshot without a socket": "fake.hand_over(os.open('/dev/null', 0), cell=1, pid=4711, flags=0)",
+    "cell to be repeated without a number": "fake.say(Kind.REPEATABLE, 0, b'one', b'x')",
+    "cell that is too long to be repeated": "fake.say(Kind.REPEATABLE, 0, b'1', bytes(10_000))",
     "millions of parts": f"fake.raw({HEADER.pack(MAGIC, Kind.PUBLISH, 0, 100_000_000, 1, 800_000_000)!r})",
     "questions without an end": "[fake.say(Kind.INPUT_REQUEST, 4711, b'{}') for _ in range(2000)]",
     "question without an end": "fake.say(Kind.INPUT_REQUEST, frame.request, bytes(2_000_000))",

@@ -15,6 +15,10 @@ CRIMES = {
     "process 0": "a, b = socket.socketpair()\nfake.hand_over(a.fileno(), pid=0)",
     "process 1": "a, b = socket.socketpair()\nfake.hand_over(a.fileno(), pid=1)",
     "a process that cannot be": "a, b = socket.socketpair()\nfake.hand_over(a.fileno(), pid=10**17)",
+    "cells without an end that are to be repeated": (
+        "a, b = socket.socketpair()\nfake.hand_over(a.fileno(), pid=2**22 - 1)\n"
+        "[fake.say(Kind.REPEATABLE, 0, b'1', b'x') for _ in range(2000)]"
+    ),
     "rollback with something": "fake.say(Kind.ROLLBACK, 0, b'x')",
 }
 #: Snapshots that cannot become the worker.
@@ -62,6 +66,14 @@ def test_snapshot_becomes_the_worker(start: StartFaked) -> None:
     assert faked.run("next").text() == "next"
     assert faked.starts == 1
     assert "restarting" not in faked.statuses()
+
+
+def test_snapshot_is_told_what_it_has_to_repeat(start: StartFaked) -> None:
+    tell = "lambda: (frame := fake.resumed(), fake.print(fake.begin(2), repr([bytes(p) for p in frame.parts[2:]])), os._exit(0))"
+    said = "fake.say(Kind.REPEATABLE, 0, b'2', b'some cell')\nfake.say(Kind.REPEATABLE, 0, b'2', b'and another')"
+    faked = start(first(f"fake.snapshot({tell})\n{said}"))
+    assert "Restored to the state before In[2]." in faked.run().traceback
+    assert faked.run("next").text() == "[b'some cell', b'and another']"
 
 
 def test_snapshot_is_told_what_took_the_worker(start: StartFaked) -> None:

@@ -18,7 +18,7 @@ from forks import Forks, readable
 from ipymini_worker import snapshot, survival
 from ipymini_worker.forking import NoCopy
 from ipymini_worker.snapshot import CHEAP, SHARE, Mode, Snapshots
-from ipymini_worker.wire import DISCARD, PRISTINE, Kind
+from ipymini_worker.wire import DISCARD, MOST_REPEATED, PRISTINE, Kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="snapshots need Linux")
 
@@ -349,3 +349,58 @@ def test_snapshot_waits_for_an_answer_that_is_being_made(house: House) -> None:
     house.answering = False
     house.snapshots.before_cell(1)
     assert (house.forks, house.snapshots.why_not) == (1, "")
+
+
+# -- cells that are repeated
+
+
+@pytest.fixture
+def there(house: House, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What there is in the file system: the copy's process, to begin with."""
+    found = {"/proc/1234"}
+    monkeypatch.setattr(snapshot.os.path, "exists", found.__contains__)
+    house.cell(1)
+    house.link.sent.clear()
+    return found
+
+
+def test_after_a_cell_that_can_be_repeated_there_is_no_snapshot(house: House, there: set[str]) -> None:
+    assert not house.snapshots.before_cell(2)
+    assert house.snapshots.repeats(3, b"record")
+    assert house.link.sent == [(Kind.REPEATABLE, (b"3", b"record"), 0)]
+    assert house.snapshots.fresh
+    assert (house.snapshots.cell, house.forks) == (3, 2)
+    assert "Cells that it does not have, and that would be run again: 1." in house.snapshots.describe()
+    assert house.cell(3) == 1
+    assert "run again" not in house.snapshots.describe()
+
+
+def test_what_cannot_be_repeated_is_not(house: House, there: set[str]) -> None:
+    assert not house.snapshots.repeats(3, b"")
+    house.snapshots.expire()
+    assert not house.snapshots.fresh
+    assert not house.snapshots.repeats(3, b"record")
+    house.cell(3)
+    house.loop.current = object()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(survival, "pending", lambda loop: True)
+        assert not house.snapshots.repeats(4, b"record")
+    assert house.snapshots.stale
+    house.loop.current = None
+    house.cell(4)
+    there.clear()
+    assert not house.snapshots.repeats(5, b"record")
+    assert house.link.sent[-1][0] is not Kind.REPEATABLE
+
+
+def test_snapshots_that_are_switched_off_have_nothing_repeated(house: House, there: set[str]) -> None:
+    house.snapshots.switch(Mode.OFF)
+    assert not house.snapshots.fresh
+    assert not house.snapshots.repeats(3, b"record")
+
+
+def test_after_many_repeated_cells_there_is_another_snapshot(house: House, there: set[str]) -> None:
+    assert all(house.snapshots.repeats(3, b"record") for _ in range(MOST_REPEATED))
+    assert not house.snapshots.repeats(3, b"record")
+    assert house.cell(3) == 1
+    assert house.snapshots.repeats(3, b"record")

@@ -17,7 +17,7 @@ from forks import Forks, Peers, ended, readable
 from ipymini_supervisor.oomscore import WORKER
 from ipymini_supervisor.process import Exit, Process, read
 from ipymini_supervisor.snapshots import Snapshot, Snapshots
-from ipymini_worker.wire import Frame, Kind, encode
+from ipymini_worker.wire import MOST_REPEATED, Frame, Kind, encode
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="snapshots need Linux")
 FILES = ("stdout", "stderr", "work", "control", "fault")
@@ -341,3 +341,71 @@ def test_whatever_happens_no_copy_lives_but_those_that_are_there(steps: list[int
         assert not peers.alive()
     finally:
         peers.close()
+
+
+# -- cells that are repeated
+
+
+@pytest.fixture
+def one(peers: Peers) -> Iterator[Snapshots]:
+    """That before In[1], after which two cells with a number and one without are repeated, in this order."""
+    snapshots = Snapshots()
+    snapshots.add(peers.snapshot(1), pristine=False)
+    for cell, record in ((2, b"first"), (3, b"second"), (3, b"without")):
+        snapshots.request_started(cell=True)
+        snapshots.repeats(cell, record)
+    yield snapshots
+    snapshots.discard()
+
+
+def test_snapshot_and_what_is_repeated_are_the_session_as_it_is(one: Snapshots) -> None:
+    found = one.latest()
+    assert found is not None
+    assert (found.cell, found.started) == (3, 0)
+    assert found.records() == [b"first", b"second", b"without"]
+    found.discard()
+
+
+def test_cell_that_is_not_repeated_counts(one: Snapshots) -> None:
+    one.request_started(cell=True)
+    assert one.current is not None
+    assert one.current.started == 1
+
+
+def test_going_back_takes_back_the_last_cell_with_a_number(one: Snapshots) -> None:
+    assert one.can_go_back
+    found = one.earlier()
+    assert found is not None
+    assert (found.cell, found.records()) == (2, [b"first"])
+    assert not one.pids()
+    found.discard()
+
+
+def test_going_back_from_the_snapshot_itself_is_to_the_one_before(one: Snapshots, peers: Peers) -> None:
+    one.add(peers.snapshot(4), pristine=False)
+    one.repeats(4, b"without a number")
+    assert one.can_go_back
+    found = one.earlier()
+    assert found is not None
+    assert (found.cell, len(found.records())) == (3, 3)
+    found.discard()
+    assert not peers.alive()
+    assert not one.can_go_back
+
+
+def test_one_snapshot_alone_is_nothing_to_go_back_to(peers: Peers) -> None:
+    snapshots = Snapshots()
+    snapshots.repeats(2, b"after nothing")
+    assert not snapshots.can_go_back
+    snapshots.add(peers.snapshot(2), pristine=False)
+    snapshots.repeats(2, b"without a number")
+    assert not snapshots.can_go_back
+    assert snapshots.earlier() is None
+    snapshots.discard()
+
+
+def test_there_are_only_so_many(one: Snapshots) -> None:
+    for _ in range(MOST_REPEATED - 3):
+        one.repeats(3, b"more")
+    with pytest.raises(ValueError, match="too many"):
+        one.repeats(3, b"one too many")

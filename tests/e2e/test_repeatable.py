@@ -1,0 +1,317 @@
+"""Cells that no snapshot is taken for, because they can be repeated: which they are, and that nobody sees a difference."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from .client import Client
+from .conftest import StartKernel
+from .kernels import Kernel
+from .sessions import ON, copies, crash, history, run, settle, worker
+
+ENVIRONMENT = ON
+
+#: How many cells are to be repeated after the last snapshot; what asks is not repeatable itself.
+REPEATED = "print(get_ipython().snapshots.repeated)"
+SETUP = (
+    "class Own:\n    def __repr__(self): return 'own'\n    def __del__(self): print('gone')\n"
+    "own, items, plain, x, y, f = Own(), [1], 1, None, None, None\n"
+    "def with_default(x=own): pass\n"
+    "def bare(): pass\n"
+)
+
+
+def repeated(client: Client, *cells: str, **options: object) -> int:
+    """How many of some cells are repeatable; the session is as before afterwards, as far as that matters."""
+    client.execute(SETUP)
+    for cell in cells:
+        client.execute(cell, **options)
+    return int(client.execute(REPEATED).text())
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "pass",
+        "# nothing",
+        "1",
+        "-1.5e3 + 2j * 4",
+        "1;",
+        "'text'",
+        "b'bytes'",
+        "True",
+        "None",
+        "...",
+        "x = 1",
+        "x = y = -3",
+        "plain = 'another'",
+        "x = [1, (2.0, {'three': {4, None}}), b'5', ...]",
+        "'''a docstring'''\nx = 1\ny = 'zwei € 🎉'",
+        "    x = 1",
+        ">>> x = 1",
+        "def f(): return missing",
+        "def bare(): return 1",
+        "def f(a, /, b=1, *c, d, e=(1, []), **g):\n    '''Says.'''\n    return own, [x for x in a]",
+        "async def f(): await something",
+    ],
+)
+def test_repeatable(client: Client, cell: str) -> None:
+    assert repeated(client, cell) == 1
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "x = plain",
+        "plain",
+        "own",
+        "x = f'{plain}'",
+        "x = [*items]",
+        "x = {**{}}",
+        "x = 2 ** 10",
+        "x = 'a' * 3",
+        "x = not 1",
+        "x = 1 if 1 else 2",
+        "x = lambda: 1",
+        "x: int = 1",
+        "x += 1",
+        "x, y = 1, 2",
+        "own.x = 1",
+        "items[0] = 1",
+        "del plain",
+        "import os",
+        "[1]",
+        "own = 1",
+        "items = []",
+        "with_default = 1",
+        "def with_default(): pass",
+        "_x = 1",
+        "__doc__ = 'x'",
+        "In = 1",
+        "exit = 1",
+        "def f(x=own): pass",
+        "def f(x=plain): pass",
+        "def f(x: own): pass",
+        "def f() -> own: pass",
+        "@staticmethod\ndef f(): pass",
+        "class C: pass",
+        "if 1: pass",
+        "global x; x = 1",
+        "%time pass",
+        "%%time\npass",
+        "!true",
+        "x = 1 +",
+        "x = {[]: 1}",
+        "x = '" + "a" * 10_000 + "'",
+    ],
+)
+def test_not_repeatable(client: Client, cell: str) -> None:
+    """A snapshot is taken after it, or it fails."""
+    assert repeated(client, cell) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "tick = lambda *info: None\nget_ipython().events.register('pre_run_cell', tick)",
+            "get_ipython().events.unregister('pre_run_cell', tick)",
+        ),
+        (
+            "tick = lambda lines: lines\nget_ipython().input_transformers_post.append(tick)",
+            "get_ipython().input_transformers_post.remove(tick)",
+        ),
+        (
+            "import ast\ntick = ast.NodeTransformer()\nget_ipython().ast_transformers.append(tick)",
+            "get_ipython().ast_transformers.remove(tick)",
+        ),
+        (
+            "tick = get_ipython().run_cell\nget_ipython().run_cell = lambda *a, **k: tick(*a, **k)",
+            "del get_ipython().run_cell",
+        ),
+        (
+            "%config InteractiveShell.ast_node_interactivity = 'all'",
+            "%config InteractiveShell.ast_node_interactivity = 'last_expr'",
+        ),
+        ("import sys; sys.setprofile(lambda *a: None)", "sys.setprofile(None)"),
+        (
+            "text = get_ipython().display_formatter.formatters['text/plain']\nold = text.for_type(int, lambda n, p, c: p.text('n'))",
+            "text.for_type(int, old)",
+        ),
+        (
+            "html = get_ipython().display_formatter.formatters['text/html']\nhtml.for_type(int, str)",
+            "html.pop(int)",
+        ),
+        (
+            "import asyncio\nstop = asyncio.Event()\nasync def ticks():\n    await stop.wait()\ntask = asyncio.create_task(ticks())",
+            "stop.set(); await task",
+        ),
+        (
+            "import threading\nstop = threading.Event()\nthread = threading.Thread(target=stop.wait); thread.start()",
+            "stop.set(); thread.join()",
+        ),
+    ],
+)
+def test_what_user_code_has_put_in_between(client: Client, before: str, after: str) -> None:
+    """Whatever a cell passes through, or goes on beside it, may do anything."""
+    run(client, before)
+    try:
+        assert repeated(client, "7") == 0
+    finally:
+        run(client, after)
+    assert repeated(client, "7") == 1
+
+
+def test_one_whose_user_expressions_run_code(client: Client) -> None:
+    assert repeated(client, "1", user_expressions={"x": "items"}) == 0
+
+
+def test_one_that_is_not_kept(client: Client) -> None:
+    """It has no number, and its result would belong to another one."""
+    assert repeated(client, "x = 1", store_history=False) == 1
+    assert repeated(client, "1", store_history=False) == 0
+
+
+def test_one_that_is_answered_by_somebody_else(client: Client) -> None:
+    run(
+        client,
+        "kernel = get_ipython().kernel; old = kernel.shell_handlers['execute_request']\n"
+        "kernel.shell_handlers['execute_request'] = lambda *a: old(*a)",
+    )
+    try:
+        assert repeated(client, "1") == 0
+    finally:
+        run(client, "kernel.shell_handlers['execute_request'] = old")
+
+
+def test_there_are_not_too_many(client: Client) -> None:
+    assert repeated(client, *["pass"] * 130) == 130 - 128 - 1
+
+
+def test_after_a_comm_message_there_is_a_snapshot(client: Client) -> None:
+    assert repeated(client, "x = 1", "x = 2") == 2
+    for cell in ("x = 1", "x = 2"):
+        client.execute(cell)
+    client.ask("comm_msg", {"comm_id": "nobody", "data": {}})
+    client.execute("x = 3")
+    assert client.execute(REPEATED).text() == "1\n"
+
+
+def test_a_snapshot_that_is_gone_is_nothing_to_repeat_after(client: Client, kernel: Kernel) -> None:
+    run(client, "import os, signal\nkept = [1]")
+    settle(client)
+    for copy in copies(kernel):
+        copy.kill()
+        copy.wait()
+    run(client, "x = 1")
+    assert client.execute(REPEATED).text() == "0\n"
+    crash(client)
+    assert run(client, "kept, x").result == "([1], 1)"
+
+
+# -- that nobody sees a difference
+
+#: What there is in a session, but for what its last cell is.
+STATE = (
+    "import inspect\n"
+    "def state():\n"
+    "    ip = get_ipython(); names = ip.user_ns\n"
+    "    said = {n: v for n, v in names.items() if isinstance(v, (int, float, complex, str, bytes, type(None), tuple, list, dict, set))}\n"
+    "    code = {n: inspect.getsource(v) for n, v in names.items() if inspect.isfunction(v)}\n"
+    "    hidden = sorted(n for n in ip.user_ns_hidden if n in names)\n"
+    "    outputs = {n: [o.output_type for o in kept] for n, kept in getattr(ip.history_manager, 'outputs', {}).items()}\n"
+    "    return said, code, hidden, outputs, ip.history_manager.output_hist_reprs, ip.execution_count\n"
+)
+CELLS = [
+    "pass",
+    "x = 1",
+    "x = 2",
+    "'text'",
+    "3.5",
+    "4;",
+    "",
+    "y = [1, {'a': (2, 3)}]",
+    "def f(a=1):\n    return a",
+    "async def g(): pass",
+    "'''long\n%text'''",
+    "z = 'ü'\nz",
+    "_",
+    "y2 = list(range(3))",
+    "None",
+    "True",
+    "w = '\\d'",
+]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_session_comes_back_as_it_was(start_kernel: StartKernel, seed: int) -> None:
+    """As if the cell that died had failed in an ordinary way."""
+    dice = random.Random(seed)
+    cells = [dice.choice(CELLS) for _ in range(25)]
+    kept = [dice.random() < 0.9 for _ in cells]
+    failed, died = (
+        session(start_kernel(env=ON), f"{STATE}\nimport os\ndef die(): {how}", cells, kept)
+        for how in ("1/0", "os._exit(1)")
+    )
+    assert died[0] == failed[0].replace("1/0", "os._exit(1)")
+    assert [row[:2] for row in died[1]] == [row[:2] for row in failed[1]]
+
+
+def session(
+    kernel: Kernel, setup: str, cells: Sequence[str], kept: Sequence[bool]
+) -> tuple[str, list[tuple[int, int, str]]]:
+    """The state after the cells, and after one that fails; and the history."""
+    client = kernel.connect()
+    run(client, setup)
+    for cell, keep in zip(cells, kept, strict=True):
+        client.execute(cell, store_history=keep)
+    assert client.execute("die()").status == "error"
+    text = client.execute("print(state())").text()
+    kernel.stop()
+    return text, history(kernel)
+
+
+def test_a_crash_among_them(client: Client) -> None:
+    """Each time the same text of the cell says what it was restored to."""
+    run(client, "grown = []")
+    for i in range(5):
+        run(client, f"x = {i}")
+        run(client, f"def f(): return {i}")
+        crash(client, "grown.append(x); import os; os._exit(1)")
+        assert run(client, "x, f(), grown").result == f"({i}, {i}, [])"
+
+
+def test_a_death_while_nothing_runs(client: Client) -> None:
+    run(client, "x = 1")
+    run(client, "5")
+    since = len(client.messages)
+    worker(client).kill()
+    client.wait(lambda _, m: m["msg_type"] == "stream" and "Restored" in m["content"]["text"], since=since)
+    assert run(client, "x, _").result == "(1, 5)"
+
+
+def test_rollback_takes_back_one_of_them(client: Client) -> None:
+    run(client, "items = [1]")
+    for value in (1, 2):
+        run(client, f"x = {value}")
+    number = client.execute("pass", store_history=False).reply["execution_count"]
+    cell = client.execute("%rollback")
+    assert cell.text().startswith(f"Rolled back to the state before In[{number}].")
+    assert run(client, "x, items").result == "(1, [1])"
+
+
+def test_the_one_that_cannot_be_repeated_is_told_of(client: Client) -> None:
+    """What should never happen: it says so, and everything else is there."""
+    run(client, "kept = [1]\nfrom ipymini_worker.repeatable import Repeatable\nold = Repeatable.judge")
+    run(client, "Repeatable.judge = lambda self, cell, tree: b'no JSON'")
+    run(client, "x = 1")
+    run(client, "x = 2")
+    cell = client.execute("import os; os._exit(1)")
+    assert "What its last cells had defined is lost (JSONDecodeError: " in "\n".join(
+        cell.contents("error")[0]["traceback"]
+    )
+    assert run(client, "kept").result == "[1]"
+    run(client, "Repeatable.judge = old")
