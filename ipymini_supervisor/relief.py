@@ -35,7 +35,8 @@ class Relief:
     @property
     def spare(self) -> bool:
         """Whether there are some besides that of the session as it is."""
-        return self._snapshots.previous is not None or self._snapshots.pristine is not None
+        kept = self._snapshots
+        return kept.previous is not None or (kept.pristine is not None and kept.pristine is not kept.current)
 
     def relieve(self, total: int) -> None:
         """Gives up those that can be spared; with none of them left, that of the session if it is worth it.

@@ -34,9 +34,17 @@ class Snapshot:
             raise
         self._socket.setblocking(False)
         self.pid = pid
+        self.pristine = False
         self.taken = self.cell = cell  #: and then the number that it stands for, with what is repeated
         self.started = 0  #: cells that have begun since it was taken, and are not repeated
         self._repeated: list[tuple[int, bytes]] = []  # cells after it: what `cell` was before, and the record
+
+    def stand_for(self, cell: int) -> None:
+        """The pristine one is the session before cell `cell`."""
+        self.taken = self.cell = cell
+        self.started = 0
+        self._repeated.clear()
+        oomscore.expose(self.pid)
 
     def repeats(self, cell: int, record: bytes) -> None:
         """See `Snapshots.repeats`."""
@@ -94,16 +102,32 @@ class Snapshots:
     def add(self, snapshot: Snapshot, *, pristine: bool) -> None:
         """Takes a new one in, and discards those that it replaces."""
         if pristine:
-            _discard(self.pristine)
-            self.pristine = snapshot
+            snapshot.pristine = True
+            replaced, self.pristine = self.pristine, snapshot
             snapshot.sacrifice()
         elif self.current is not None and self.current.cell != snapshot.cell:
-            _discard(self.previous)
-            self.previous, self.current = self.current, snapshot
+            replaced, self.previous, self.current = self.previous, self.current, snapshot
             self.previous.sacrifice()
         else:
-            _discard(self.current)
-            self.current = snapshot
+            replaced, self.current = self.current, snapshot
+        self._let_go(replaced)
+
+    def base(self, cell: int) -> None:
+        """The pristine one is that of the session as it is, before cell `cell`, too."""
+        self.discard_cells()
+        if self.pristine is not None:
+            self.current = self.pristine
+            self.current.stand_for(cell)
+
+    def _let_go(self, *snapshots: Snapshot | None) -> None:
+        """Discards those that are not needed for anything any longer."""
+        for snapshot in snapshots:
+            if snapshot is None or snapshot in (self.current, self.previous):
+                continue
+            if snapshot is self.pristine:
+                snapshot.sacrifice()
+            else:
+                snapshot.discard()
 
     def repeats(self, cell: int, record: bytes) -> None:
         """The session as it is differs from its snapshot by one cell more, which can be repeated.
@@ -128,6 +152,16 @@ class Snapshots:
         found, self.current = self.current, None
         if found is None:
             found, self.previous = self.previous, None
+        return self._given(found)
+
+    def _given(self, found: Snapshot | None) -> Snapshot | None:
+        """`found`, which is the caller's from now on."""
+        if found is self.pristine:
+            self.pristine = None
+        if found is self.current:
+            self.current = None
+        if found is self.previous:
+            self.previous = None
         return found
 
     @property
@@ -140,40 +174,36 @@ class Snapshots:
         """The one from before the last cell; it is the caller's, and that of the session as it is is discarded."""
         if self.current is not None and self.current.forget_last():
             return self.latest()
-        found, self.previous = self.previous, None
+        found = self._given(self.previous)
         if found is not None:
-            _discard(self.current)
-            self.current = None
+            later, self.current = self.current, None
+            self._let_go(later)
         return found
 
     def first(self) -> Snapshot | None:
         """The pristine one; it is the caller's."""
-        found, self.pristine = self.pristine, None
-        return found
+        return self._given(self.pristine)
 
     def discard_cells(self) -> None:
         """Nobody wants to go back any longer."""
-        _discard(self.current)
-        _discard(self.previous)
+        cells = self.current, self.previous
         self.current = self.previous = None
+        self._let_go(*cells)
 
     def discard_spare(self) -> None:
         """Ends all but that of the session as it is."""
-        _discard(self.previous)
-        _discard(self.pristine)
+        spare = self.previous, self.pristine
         self.previous = self.pristine = None
+        if self.current is not None and self.current.pristine:
+            self.pristine = self.current
+        self._let_go(*spare)
 
     def discard(self) -> None:
         """Ends all of them."""
-        self.discard_cells()
-        _discard(self.pristine)
-        self.pristine = None
+        every = {self.pristine, self.current, self.previous}
+        self.pristine = self.current = self.previous = None
+        self._let_go(*every)
 
     def pids(self) -> set[int]:
         """The process ids of all copies."""
         return {s.pid for s in (self.pristine, self.current, self.previous) if s is not None}
-
-
-def _discard(snapshot: Snapshot | None) -> None:
-    if snapshot is not None:
-        snapshot.discard()

@@ -23,6 +23,7 @@ from ipymini_supervisor.timers import Timer, Timers
 from ipymini_supervisor.worker import Worker
 from ipymini_worker.wire import (
     ABORT,
+    BASE,
     DISCARD,
     ERROR,
     EXIT,
@@ -214,6 +215,9 @@ class Speech:
     def _snapshot(self, frame: Frame) -> None:
         if frame.flags & DISCARD:
             self._snapshots.discard_cells()
+            return
+        if frame.flags & BASE:
+            self._snapshots.base(_number(frame.parts[0]))
             return
         cell, pid = _number(frame.parts[0]), _number(frame.parts[1])
         if not 1 < pid <= _LAST_PID:

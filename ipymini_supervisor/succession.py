@@ -22,7 +22,7 @@ from ipymini_supervisor.speech import Speech
 from ipymini_supervisor.subshells import Subshells
 from ipymini_supervisor.timers import Timers
 from ipymini_supervisor.worker import Worker
-from ipymini_worker.wire import CALM, Kind
+from ipymini_worker.wire import CALM, ON, Kind
 
 log = logging.getLogger("ipymini")
 
@@ -175,7 +175,8 @@ class Succession:
         self._attach(process)
         worker = self.worker
         assert worker is not None
-        worker.send(Kind.RESUME, 0, (b"%d" % cell, content, *snapshot.records()), CALM if self._by_itself else 0)
+        flags = (CALM if self._by_itself else 0) | (ON if snapshot.pristine else 0)
+        worker.send(Kind.RESUME, 0, (b"%d" % cell, content, *snapshot.records()), flags)
         worker.expect(RESUME_WITHIN, "was killed, because it did not come back from its snapshot")
 
     def rollback(self) -> None:

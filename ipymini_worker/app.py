@@ -16,7 +16,13 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from IPython.core.application import BaseIPythonApplication, base_aliases, base_flags
+from IPython.core.application import (
+    ENV_CONFIG_DIRS,
+    SYSTEM_CONFIG_DIRS,
+    BaseIPythonApplication,
+    base_aliases,
+    base_flags,
+)
 from IPython.core.profiledir import ProfileDir
 from IPython.core.shellapp import InteractiveShellApp, shell_aliases, shell_flags
 from traitlets import Any as AnyTrait
@@ -26,6 +32,8 @@ from traitlets.config.application import Application
 
 from ipymini_worker.shell import WorkerShell
 
+#: Folders besides the profile's in which IPython looks for scripts.
+_CONFIG_DIRS = (*ENV_CONFIG_DIRS, *SYSTEM_CONFIG_DIRS)
 #: Values of the configuration that may be left out one by one.
 _REFUSALS = 20
 
@@ -121,6 +129,19 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
         print(f"The IPython configuration has a value that was left out: {error}", file=sys.stderr)
         self.config = config
 
+    @property
+    def plain(self) -> bool:
+        """Whether `run_startup` is going to run nothing of the user's."""
+        asked = (
+            self.default_extensions != ["storemagic"],
+            *(self.extensions, getattr(self, "extra_extensions", ()), self.config.get("StoreMagics")),
+            *(self.gui, self.matplotlib, self.pylab),
+            *(self.exec_lines, self.exec_files, self.code_to_run, self.file_to_run, self.module_to_run),
+            self.exec_PYTHONSTARTUP and os.environ.get("PYTHONSTARTUP"),
+        )
+        folders = (self.profile_dir.startup_dir, *(os.path.join(p, "startup") for p in _CONFIG_DIRS))
+        return not any(asked) and not any(map(_has_scripts, folders))
+
     def run_startup(self) -> None:
         """What the user's configuration runs before the first cell: toolkit, extensions, lines and files."""
         for step in (self.init_path, self.init_gui_pylab, self.init_extensions, self.init_code):
@@ -128,6 +149,13 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
                 step()
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 print(f"Start-up step {step.__name__} failed: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def _has_scripts(folder: str) -> bool:
+    try:
+        return any(name.endswith((".py", ".ipy")) for name in os.listdir(folder))
+    except OSError:  # there is none, or it cannot be read, by IPython neither
+        return False
 
 
 def _options(arguments: Sequence[str]) -> list[list[str]]:

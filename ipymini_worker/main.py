@@ -31,7 +31,7 @@ from ipymini_worker.snapshot import Files, Mode, Snapshots
 from ipymini_worker.stdin import Stdin
 from ipymini_worker.streams import OutStream
 from ipymini_worker.warm import TRACEBACK, Warmth, completer
-from ipymini_worker.wire import CALM, DUMP_SIGNAL, OVER, STACK, WIRE_VERSION, Frame, Kind, WireError
+from ipymini_worker.wire import CALM, DUMP_SIGNAL, ON, OVER, STACK, WIRE_VERSION, Frame, Kind, WireError
 
 if TYPE_CHECKING:
     from ipymini_worker.debugger import Debugger
@@ -68,6 +68,8 @@ class Worker:
         )
         self._warmth = Warmth(os.environ, *TRACEBACK, lambda: completer(self._shell))
         self._lost: list[str] = []  # what was lost on the way from a snapshot, in sentences
+        self._goes_on = False  # this is the pristine copy, and the session is to go on
+        self._based = False  # nothing of the user's has run since the pristine copy was made
         self._records: list[bytes] = []  # of the cells that have to be repeated after it
         self._publisher = Publisher(self._link)
         self._connection_file = connection_file
@@ -117,12 +119,22 @@ class Worker:
         self._answering, self._joining, self._subshells = assemble(
             kernel, app, self._link, self._control_link, self._publisher, self._stdin, self._streams, self._snapshots
         )
+        plain, copied = app.plain, False
+        if plain:
+            app.run_startup()
         while self._snapshots.pristine():
-            self._shell.history_manager.reopen(new_session=True)
+            copied = True
+            if not self._goes_on:
+                self._shell.history_manager.reopen(new_session=True)
         gc.freeze()
         gc.enable()  # it rested from before the first import on, see `ipymini_supervisor.spawning`
-        with self._gate.opened():
-            app.run_startup()
+        if self._goes_on:
+            self._go_on()
+        elif not plain or (copied and not app.plain):  # another session may find what the first one did not
+            plain = False
+            with self._gate.opened():
+                app.run_startup()
+        self._based = plain and not self._goes_on
         self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
 
     def run(self) -> None:
@@ -130,7 +142,8 @@ class Worker:
 
         :raises LinkClosed: the supervisor is gone.
         """
-        self._snapshot(after=True)
+        if not (self._based and self._snapshots.base(self._shell.execution_count)):
+            self._snapshot(after=True)
         deaf = 0  # how often waiting for a request has failed, and nothing else
         while True:
             try:
@@ -199,22 +212,22 @@ class Worker:
             return False
         while take.after_cell(cell) if after else take.before_cell(cell):
             resumed = after = True
-            self._repeat()
-            self._shell.history_manager.reopen(new_session=False)
-            if self._victim[0]:
-                self._shell.history_manager.recall(*self._victim)
+            self._go_on()
             cell = self._shell.execution_count
             self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
         return resumed
 
-    def _repeat(self) -> None:
-        """In a copy: does again what the cells after it have done."""
+    def _go_on(self) -> None:
+        """In a copy that goes on with the session: does again what the cells after it have done."""
         records, self._records = self._records, []
         try:
             for record in records:
                 self._shell.repeatable.repeat(record)
         except Exception as error:  # they have been judged, and did it once
             self._lost.append(f"What its last cells had defined is lost ({type(error).__name__}: {error}).")
+        self._shell.history_manager.reopen(new_session=False)
+        if self._victim[0]:
+            self._shell.history_manager.recall(*self._victim)
 
     @contextmanager
     def _still(self) -> Iterator[bool]:
@@ -237,6 +250,7 @@ class Worker:
         if frame.flags & CALM and self._loop.leave():
             lost = [sentence for sentence in lost if "asyncio" not in sentence]
             lost.append("Its asyncio tasks were given up, because the worker had died by itself twice.")
+        self._goes_on = bool(frame.flags & ON)
         self._lost, self._victim, self._records = lost, _victim(frame), [bytes(part) for part in frame.parts[2:]]
         self._control.start()
 

@@ -31,7 +31,7 @@ from ipymini_worker import connections, survival
 from ipymini_worker.forking import Forker, NoCopy
 from ipymini_worker.link import Link, LinkClosed, private_fd
 from ipymini_worker.loop import Loop
-from ipymini_worker.wire import DISCARD, MOST_REPEATED, PRISTINE, Kind
+from ipymini_worker.wire import BASE, DISCARD, MOST_REPEATED, PRISTINE, Kind
 
 #: The name of a copy's process, as `ps` shows it.
 PROCESS_NAME = "ipymini-snap"
@@ -122,6 +122,16 @@ class Snapshots:
         # What is there by now stays; the collector need not look at it, and so does not write to its pages.
         gc.freeze()
         return self._take(PRISTINE, 0)
+
+    def base(self, cell: int) -> bool:
+        """Nothing of the user's has run since the pristine one was taken: it is that of the session, too. Returns False
+        if there is none.
+        """
+        if not self.pid:
+            return False
+        self._link.send(Kind.SNAPSHOT, 0, (b"%d" % cell, b"%d" % self.pid), BASE)
+        self.stale, self.cell, self.repeated = False, cell, 0
+        return True
 
     def before_cell(self, cell: int) -> bool:
         """Takes a snapshot if the session may have changed since the last one."""

@@ -53,7 +53,9 @@ EXIT = 4  #: REPLY: user code asked the whole kernel to end
 STDERR = 1  #: STREAM: the text belongs to stderr, not stdout
 PRISTINE = 1  #: SNAPSHOT: nothing of the user's has run yet; it serves respawns
 CALM = 1  #: RESUME: the worker has died by itself in this very state; without what runs by itself it may live
+ON = 2  #: RESUME: the pristine one goes on with the session; it begins another one else
 DISCARD = 2  #: SNAPSHOT: those of cells are not wanted any longer; no descriptor comes along
+BASE = 4  #: SNAPSHOT: the pristine one is the session as it is, too; no descriptor comes along
 OVER = 1  #: SUBSHELL, DETOUR: it is over
 STACK = 1  #: INTERRUPT: say where the request is stuck, too; of a subshell only
 #: PING: say where the main thread is, too

@@ -78,7 +78,7 @@ def client(kernel: Kernel) -> Client:
     """Of a session with a snapshot that no longer shares much with the worker once `data` has been written."""
     client = kernel.connect()
     run(client, "import mmap, os; data = bytearray(b'x') * (30 << 20)")
-    run(client, "total = 1")
+    run(client, "total = len('1')")
     settle(client)
     wait_copies(kernel)
     return client

@@ -10,7 +10,7 @@ import pytest
 from .client import Client
 from .conftest import StartKernel
 from .kernels import Kernel
-from .sessions import ON, copies, crash, history, run, settle, worker
+from .sessions import ON, copies, crash, history, run, settle, wait_copies, worker
 
 ENVIRONMENT = ON
 
@@ -315,3 +315,97 @@ def test_the_one_that_cannot_be_repeated_is_told_of(client: Client) -> None:
     )
     assert run(client, "kept").result == "[1]"
     run(client, "Repeatable.judge = old")
+
+
+# -- the pristine snapshot, which is that of the session as long as nothing but such cells has run
+
+
+def test_a_session_of_nothing_else_has_one_copy(start_kernel: StartKernel) -> None:
+    kernel = start_kernel(env=ON)
+    client = kernel.connect()
+    for code in ("x = 1", "def f(): return x", "2"):
+        run(client, code)
+    settle(client)
+    wait_copies(kernel, 1)
+    crash(client)
+    assert run(client, "x, f(), _, Out[3]").result == "(1, 1, 2, 2)"
+    settle(client)
+    wait_copies(kernel, 3)
+
+
+def test_it_goes_on_serving_those_who_begin_anew(start_kernel: StartKernel) -> None:
+    """Nothing of the session is in what it has become."""
+    kernel = start_kernel(env=ON)
+    client = kernel.connect()
+    for i in range(3):
+        run(client, f"x = {i}")
+        crash(client)
+        assert run(client, "x").result == str(i)
+        run(client, "get_ipython().history_manager.writeout_cache()")  # with snapshots off a death may be quicker
+        run(client, "%snapshot off")
+        settle(client)
+        assert client.execute("import os; os._exit(1)").error == "WorkerDied"
+        assert client.execute("x").error == "NameError"
+        assert run(client, "len(In)").result == "3"
+        crash(client)
+        assert run(client, "Out").result == "{2: 3}"
+    kernel.stop()
+    rows = [(session, code) for session, _, code in history(kernel)]
+    assert [code for session, code in rows if session == 1][:3] == ["x = 0", "import os; os._exit(1)", "x"]
+    assert {session for session, _ in rows} == {1, 2, 3, 4}
+
+
+def test_a_rollback_to_before_the_first_cell(start_kernel: StartKernel) -> None:
+    client = start_kernel(env=ON).connect()
+    run(client, "import os; x = [1]")
+    assert client.execute("%rollback").text().startswith("Rolled back to the state before In[1].")
+    assert client.execute("x").error == "NameError"
+    assert run(client, "y = 1\nIn[1]").result == "'import os; x = [1]'"
+    crash(client)
+    assert run(client, "y").result == "1"
+
+
+def test_a_start_file_is_in_the_session(start_kernel: StartKernel) -> None:
+    """And the pristine one is not that of the session."""
+    kernel = start_kernel(env=ON, files={"ipython/profile_default/startup/00-first.py": "started = [1]"})
+    client = kernel.connect()
+    run(client, "x = 1")
+    settle(client)
+    wait_copies(kernel, 2)
+    crash(client)
+    assert run(client, "started, x").result == "([1], 1)"
+
+
+def test_a_start_file_that_comes_later_runs_in_the_next_session(start_kernel: StartKernel) -> None:
+    kernel = start_kernel(env=ON)
+    client = kernel.connect()
+    file = kernel.folder / "ipython/profile_default/startup/00-first.py"
+    run(client, "x = 1")
+    file.write_text("started = 1")
+    crash(client)
+    assert client.execute("started").error == "NameError"
+    assert run(client, "x").result == "1"
+    run(client, "%snapshot off")
+    settle(client)
+    assert client.execute("import os; os._exit(1)").error == "WorkerDied"
+    assert run(client, "started").result == "1"
+    run(client, "y = 2")
+    run(client, "%snapshot on")
+    crash(client)
+    assert run(client, "started, y").result == "(1, 2)"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--IPKernelApp.exec_lines=started = 1",),
+        ("-c", "started = 1"),
+        ("--ext=rich_is_not_installed",),
+    ],
+)
+def test_what_is_to_run_at_the_start_is_in_the_session(start_kernel: StartKernel, arguments: Sequence[str]) -> None:
+    kernel = start_kernel(*arguments, env=ON)
+    client = kernel.connect()
+    run(client, "x = 1")
+    settle(client)
+    wait_copies(kernel, 2)

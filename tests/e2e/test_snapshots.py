@@ -233,7 +233,7 @@ def test_a_copy_that_is_gone_makes_an_older_one_the_worker(client: Client, kerne
 
 def test_without_any_copy_a_new_worker_is_started(client: Client, kernel: Kernel) -> None:
     settle(client)
-    for copy in wait_copies(kernel):
+    for copy in wait_copies(kernel, 2):  # the pristine one is that from before In[1]
         copy.kill()
     since = len(client.messages)
     cell = client.execute("os._exit(1)")

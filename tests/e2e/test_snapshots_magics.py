@@ -118,7 +118,7 @@ def test_what_there_is(client: Client, kernel: Kernel) -> None:
     assert said[1].startswith("There is one from before In[2]: it took ")
     assert said[1].endswith(" MiB of its own.")
     assert said[2:] == ["Cells that it does not have, and that would be run again: 1."]
-    wait_copies(kernel)
+    wait_copies(kernel, 2)
 
 
 def test_off_on_auto(client: Client, kernel: Kernel) -> None:

@@ -304,14 +304,14 @@ def test_the_supervisor_keeps_nothing_either(client: Client, kernel: Kernel) -> 
         return len(os.listdir(f"/proc/{kernel.process.pid}/fd"))
 
     for _ in range(2):
-        run(client, "1")
+        run(client, "len('1')")
         crash(client, "os._exit(1)")
-    run(client, "1")
+    run(client, "len('1')")
     first = count()
     for _ in range(10):
-        run(client, "1")
+        run(client, "len('1')")
         crash(client, "os._exit(1)")
-    run(client, "1")
+    run(client, "len('1')")
     assert count() == first
 
 
@@ -339,8 +339,8 @@ def test_memory_is_counted_once(client: Client) -> None:
 
 def test_copies_go_first_when_memory_runs_out(client: Client, kernel: Kernel) -> None:
     """All but that of the session as it is, and no worker that was one."""
-    run(client, "x = 1")
-    run(client, "x = 2")
+    run(client, "x = len('1')")
+    run(client, "x = len('2')")
     settle(client)
     scores = [Path(f"/proc/{copy.pid}/oom_score_adj").read_text().strip() for copy in wait_copies(kernel)]
     assert scores.count("1000") >= 2
@@ -354,9 +354,9 @@ def test_copies_go_first_when_memory_runs_out(client: Client, kernel: Kernel) ->
 @pytest.mark.parametrize("end", ["shutdown", "SIGTERM", "SIGKILL of the supervisor", "SIGKILL of both"])
 @pytest.mark.parametrize("doing", ["idle", "busy"])
 def test_no_copy_is_left(client: Client, kernel: Kernel, end: str, doing: str) -> None:
-    run(client, "x = 1")
+    run(client, "x = len('1')")
     crash(client, "os._exit(1)")
-    run(client, "x = 2")
+    run(client, "x = len('2')")
     settle(client)
     mine = worker(client)
     wait_copies(kernel)

@@ -74,6 +74,17 @@ def test_without_snapshots_nothing_can_be_done(house: House) -> None:
     assert not house.rollups.asked
 
 
+def test_pristine_one_that_is_that_of_the_session_is_not_spare(house: House) -> None:
+    house.adds(0)
+    house.snapshots.base(1)
+    assert not house.relief.spare
+    house.relieves()
+    house.rollups.answer(int(2 * WORTH * TOTAL))
+    assert house.relief.spare
+    house.relieves()
+    assert not house.cells
+
+
 @pytest.mark.parametrize(("cells", "spare"), [((), False), ((1,), False), ((0,), True), ((0, 1), True), ((1, 2), True)])
 def test_what_can_be_spared_is_all_but_that_of_the_session(house: House, cells: tuple[int, ...], spare: bool) -> None:
     house.adds(*cells)

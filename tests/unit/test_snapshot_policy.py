@@ -18,7 +18,7 @@ from forks import Forks, readable
 from ipymini_worker import snapshot, survival
 from ipymini_worker.forking import NoCopy
 from ipymini_worker.snapshot import CHEAP, SHARE, Mode, Snapshots
-from ipymini_worker.wire import DISCARD, MOST_REPEATED, PRISTINE, Kind
+from ipymini_worker.wire import BASE, DISCARD, MOST_REPEATED, PRISTINE, Kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="snapshots need Linux")
 
@@ -404,3 +404,21 @@ def test_after_many_repeated_cells_there_is_another_snapshot(house: House, there
     assert not house.snapshots.repeats(3, b"record")
     assert house.cell(3) == 1
     assert house.snapshots.repeats(3, b"record")
+
+
+def test_pristine_one_is_that_of_the_session(house: House, there: set[str]) -> None:
+    """A cell that cannot be repeated has one after it, and none before."""
+    house.snapshots.pristine()
+    house.link.sent.clear()
+    assert house.snapshots.base(1)
+    assert house.link.sent == [(Kind.SNAPSHOT, (b"1", b"1234"), BASE)]
+    assert house.snapshots.fresh
+    assert house.snapshots.repeats(2, b"record")
+    assert house.cell(2) == 1
+
+
+def test_without_a_pristine_one_it_is_not(house: House) -> None:
+    house.fails = True
+    house.snapshots.pristine()
+    assert not house.snapshots.base(1)
+    assert not house.link.sent

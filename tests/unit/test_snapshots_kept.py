@@ -409,3 +409,98 @@ def test_there_are_only_so_many(one: Snapshots) -> None:
         one.repeats(3, b"more")
     with pytest.raises(ValueError, match="too many"):
         one.repeats(3, b"one too many")
+
+
+# -- the pristine one, where it is that of the session, too
+
+
+@pytest.fixture
+def based(peers: Peers) -> Iterator[Snapshots]:
+    """One copy, and a cell that is repeated after it."""
+    snapshots = Snapshots()
+    snapshots.add(peers.snapshot(0), pristine=True)
+    snapshots.base(1)
+    snapshots.request_started(cell=True)
+    snapshots.repeats(2, b"first")
+    yield snapshots
+    snapshots.discard()
+
+
+def test_pristine_one_may_be_that_of_the_session(based: Snapshots, peers: Peers) -> None:
+    assert based.current is based.pristine
+    assert len(based.pids()) == 1
+    found = based.latest()
+    assert found is not None
+    assert (found.cell, found.started, found.records(), found.pristine) == (2, 0, [b"first"], True)
+    assert (based.pristine, based.current, based.previous) == (None, None, None)
+    found.discard()
+
+
+def test_whoever_begins_anew_takes_it_from_the_session(based: Snapshots) -> None:
+    found = based.first()
+    assert found is not None
+    assert not based.pids()
+    found.discard()
+
+
+def test_it_is_the_previous_one_after_a_snapshot(based: Snapshots, peers: Peers) -> None:
+    based.add(peers.snapshot(3), pristine=False)
+    assert based.previous is based.pristine
+    based.add(peers.snapshot(4), pristine=False)
+    assert based.previous is not based.pristine
+    assert len(peers.alive()) == 3
+    assert peers.alive() == based.pids()
+
+
+def test_going_back_to_it_takes_it(based: Snapshots, peers: Peers) -> None:
+    based.add(peers.snapshot(3), pristine=False)
+    found = based.earlier()
+    assert found is not None
+    assert (found.cell, found.pristine, found.records()) == (2, True, [b"first"])
+    assert not based.pids()
+    assert peers.alive() == {found.pid}
+    found.discard()
+
+
+def test_it_stays_for_whoever_begins_anew(based: Snapshots, peers: Peers) -> None:
+    based.discard_cells()
+    assert based.current is None
+    assert based.pristine is not None
+    assert peers.alive() == based.pids()
+    based.base(1)
+    assert based.current is not None
+    assert (based.current.cell, based.current.records()) == (1, [])
+
+
+def test_it_is_not_spare(based: Snapshots, peers: Peers) -> None:
+    based.discard_spare()
+    assert based.current is based.pristine
+    assert len(peers.alive()) == 1
+    based.add(peers.snapshot(3), pristine=False)
+    based.discard_spare()
+    assert (based.pristine, based.previous) == (None, None)
+    assert peers.alive() == based.pids()
+
+
+def test_all_of_them_go(based: Snapshots, peers: Peers) -> None:
+    based.discard()
+    assert not peers.alive()
+
+
+def test_without_a_pristine_one_there_is_no_base() -> None:
+    snapshots = Snapshots()
+    snapshots.base(1)
+    assert snapshots.latest() is None
+
+
+@linux
+def test_that_of_the_session_does_not_go_first_when_memory_runs_out(forks: Forks) -> None:
+    snapshots = Snapshots()
+    copies = [Copy(forks) for _ in range(2)]
+    snapshots.add(Snapshot(copies[0].fd, copies[0].pid, 0), pristine=True)
+    snapshots.base(1)
+    assert score(copies[0].pid) == min(1000, score("self") + WORKER)
+    snapshots.add(Snapshot(copies[1].fd, copies[1].pid, 2), pristine=False)
+    assert score(copies[0].pid) == 1000
+    snapshots.discard()
+    assert [forks.status(copy.pid) for copy in copies] == [0, 0]
