@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from .kernels import OURS, REFERENCE, Kernel, Spec, installed
+from .speed import CALL
 
 PICTURE = Path(__file__).resolve().parents[2] / "share" / "scale.svg"
 
@@ -36,7 +37,7 @@ def _displayed(kernel: Kernel, count: int) -> float:
 
 def _queued(kernel: Kernel, count: int) -> float:
     begun = time.perf_counter()
-    runs = [kernel.client.start("pass") for _ in range(count)]
+    runs = [kernel.client.start(CALL) for _ in range(count)]
     kernel.client.wait(lambda: runs[-1].over)
     return 1000 * (time.perf_counter() - begun)
 
@@ -52,8 +53,8 @@ def _session(kernel: Kernel, megabytes: int) -> float:
 
 
 def _cell(kernel: Kernel) -> float:
-    kernel.client.execute("pass")
-    return 1000 * statistics.median(kernel.client.execute("pass").seconds for _ in range(15))
+    kernel.client.execute(CALL)
+    return 1000 * statistics.median(kernel.client.execute(CALL).seconds for _ in range(15))
 
 
 CURVES = (

@@ -17,6 +17,8 @@ from .kernels import Kernel, Spec
 
 Results = dict[str, float]
 
+#: The least that this kernel takes a snapshot for: it can repeat what calls nothing.
+CALL = "len('')"
 #: Cells that hold the processor for some seconds: in Python, and in C without ever letting another thread run.
 LOOP = "import time\nend = time.perf_counter() + {seconds}\nwhile time.perf_counter() < end: pass"
 HOLD = "import ctypes, time\nctypes.PyDLL(None).usleep(int({seconds} * 1e6))"
@@ -84,9 +86,11 @@ def round_trip(spec: Spec, quick: bool) -> Results:
         for _ in range(20):
             client.execute("pass")
         passes = [1000 * client.execute("pass", history=False).seconds for _ in range(count)]
+        calls = [1000 * client.execute(CALL, history=False).seconds for _ in range(count)]
         ones = [1000 * client.execute("1").seconds for _ in range(2 * count)]
     return {
         "round trip of pass": statistics.median(passes),
+        "round trip of a call": statistics.median(calls),
         "round trip of 1, median": statistics.median(ones),
         "round trip of 1, p99": statistics.quantiles(ones, n=100)[-1],
     }
@@ -95,14 +99,17 @@ def round_trip(spec: Spec, quick: bool) -> Results:
 def pipelined(spec: Spec, quick: bool) -> Results:
     """Cells that are all sent at once."""
     count = 100 if quick else 500
+    results = {}
     with Kernel(spec) as kernel:
         client = kernel.ready().client
-        begun = time.perf_counter()
-        runs = [client.start("pass") for _ in range(count)]
-        client.wait(lambda: runs[-1].over)
-        if not all(run.over for run in runs):
-            raise NoAnswer("Some of the cells got no reply or no idle.")
-        return {"500 cells at once, per cell": 1000 * (time.perf_counter() - begun) / count}
+        for name, code in (("500 cells at once, per cell", "pass"), ("500 calls at once, per cell", CALL)):
+            begun = time.perf_counter()
+            runs = [client.start(code) for _ in range(count)]
+            client.wait(lambda runs=runs: runs[-1].over)  # type: ignore[misc]
+            if not all(run.over for run in runs):
+                raise NoAnswer("Some of the cells got no reply or no idle.")
+            results[name] = 1000 * (time.perf_counter() - begun) / count
+    return results
 
 
 def control(spec: Spec, quick: bool) -> Results:
