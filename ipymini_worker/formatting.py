@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from IPython.core import formatters as ipython
+from IPython.lib import pretty
 
 #: Types whose objects can have no methods for formats, because nobody can give them attributes.
 _PLAIN = frozenset(
@@ -32,6 +33,15 @@ _KNOWN = frozenset(
     }
 )
 _TEXT = "text/plain"
+#: How IPython prints what has its `repr` for text as long as that fits into a line.
+_PRINTERS = tuple((kind, pretty._type_pprinters[kind]) for kind in (int, str, bytes, tuple, list, dict))
+_CALL = ipython.PlainTextFormatter.__call__
+_SINGLETONS = dict(pretty._singleton_pprinters)
+_FLOATS = "PlainTextFormatter._type_printers_default.<locals>.<lambda>"
+#: Types of that kind that have no parts, and with others for parts.
+_ATOMS, _SEQUENCES = frozenset({int, str, bytes, bool, type(None)}), frozenset({tuple, list})
+#: Most objects that fit into a line, each with a comma and a space.
+_MOST = 40
 
 
 class DisplayFormatter(ipython.DisplayFormatter):  # type: ignore[misc]  # IPython is not typed
@@ -44,7 +54,10 @@ class DisplayFormatter(ipython.DisplayFormatter):  # type: ignore[misc]  # IPyth
         if include or exclude or not _is_plain(obj) or not self._only_text(obj):
             found: tuple[dict[str, Any], dict[str, Any]] = super().format(obj, include, exclude)
             return found
-        text = self.formatters[_TEXT](obj)
+        printer = self.formatters[_TEXT]
+        text = _line(printer, obj)
+        if text is None:
+            text = printer(obj)
         return ({} if text is None else {_TEXT: text}), {}
 
     def _only_text(self, obj: Any) -> bool:
@@ -58,9 +71,11 @@ class DisplayFormatter(ipython.DisplayFormatter):  # type: ignore[misc]  # IPyth
                 if formatter is others[_TEXT]:
                     continue
                 return False
-            if formatter.deferred_printers or id(obj) in formatter.singleton_printers:
+            # What a trait has for a value, at a fifth of the cost; one that nobody has asked for is empty.
+            given = formatter._trait_values
+            if given.get("deferred_printers") or id(obj) in given.get("singleton_printers", ()):
                 return False
-            printers = formatter.type_printers
+            printers = given.get("type_printers")
             if printers and any(cls in printers for cls in classes):
                 return False
         return True
@@ -71,3 +86,47 @@ def _is_plain(obj: Any) -> bool:
         return type(obj) in _PLAIN
     except Exception:  # a class of the user's making may have a class that cannot be hashed
         return False
+
+
+def _line(printer: Any, obj: Any) -> str | None:
+    """What IPython's printer makes of a small object of plain ones, if that is its `repr`, which takes a tenth of the
+    time; None if it may be something else.
+    """
+    printers, width = printer.type_printers, printer.max_width
+    if (
+        type(printer).__call__ is not _CALL
+        or not printer.pprint
+        or 0 < printer.max_seq_length < _MOST
+        or printer.singleton_printers != _SINGLETONS
+    ):
+        return None
+    for kind, usual in _PRINTERS:
+        if printers.get(kind) is not usual:
+            return None
+    floats = printer.float_format == "%r" and getattr(printers.get(float), "__qualname__", "") == _FLOATS
+    left = [obj]
+    for seen in range(_MOST):
+        if not left:
+            text = repr(obj)
+            return text if len(text) < width else None
+        part = left.pop()
+        kind = type(part)
+        if kind is dict:
+            if seen + len(part) > _MOST:
+                return None
+            left += part
+            left += part.values()
+        elif kind in _SEQUENCES:
+            if seen + len(part) > _MOST:
+                return None
+            left += part
+        elif kind not in _ATOMS and not (kind is float and floats):
+            return None
+        elif kind is not float and kind is not bool and part is not None and _size(part) > width:
+            return None
+    return None
+
+
+def _size(atom: Any) -> int:
+    """How many characters it has at the least."""
+    return atom.bit_length() // 4 if type(atom) is int else len(atom)

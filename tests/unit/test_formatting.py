@@ -39,6 +39,8 @@ class Own(ipython.HTMLFormatter):  # type: ignore[misc]
         return f"<i>{obj}</i>"
 
 
+CYCLE: list[Any] = [1]
+CYCLE.append(CYCLE)
 OBJECTS = [
     {"answer": 42, "text": "small"},
     {},
@@ -53,6 +55,19 @@ OBJECTS = [
     2j,
     None,
     range(3),
+    {"nested": [(1, {"deep": ["er", None, (), {}]}), -2.5e-300], "more": (float("nan"),)},
+    {(1, "key"): [False, b"\xff", "\u2028\n'\""]},
+    ["x" * 30, "y" * 41],
+    ["x" * 30, "y" * 40],
+    ["x" * 30, "y" * 42],
+    10**78,
+    10**4000,
+    [[[[[[[[[[1]]]]]]]]]],
+    [1] * 27,
+    [[]] * 39,
+    [OrderedDict(a=1), Rich(a=1)],
+    [{2, 1}, frozenset({3})],
+    CYCLE,
     OrderedDict(a=1),
     Rich(a=1),
     object,
@@ -105,6 +120,34 @@ def text_of_a_float(formatter: Any) -> None:
     formatter.formatters["text/plain"].float_precision = "%.3e"
 
 
+def text_of_every_float(formatter: Any) -> None:
+    formatter.formatters["text/plain"].for_type(float, lambda o, p, cycle: p.text("a float"))
+
+
+def text_of_an_int(formatter: Any) -> None:
+    formatter.formatters["text/plain"].for_type(int, lambda o, p, cycle: p.text("an int"))
+
+
+def text_of_none(formatter: Any) -> None:
+    formatter.formatters["text/plain"].singleton_printers[id(None)] = lambda o, p, cycle: p.text("nothing")
+
+
+def narrow_text(formatter: Any) -> None:
+    formatter.formatters["text/plain"].max_width = 12
+
+
+def short_text(formatter: Any) -> None:
+    formatter.formatters["text/plain"].max_seq_length = 2
+
+
+def text_without_an_end(formatter: Any) -> None:
+    formatter.formatters["text/plain"].max_seq_length = 0
+
+
+def plain_text(formatter: Any) -> None:
+    formatter.formatters["text/plain"].pprint = False
+
+
 def no_text(formatter: Any) -> None:
     del formatter.formatters["text/plain"]
 
@@ -124,6 +167,13 @@ CHANGES = [
     own_formatter,
     further_formatter,
     text_of_a_float,
+    text_of_every_float,
+    text_of_an_int,
+    text_of_none,
+    narrow_text,
+    short_text,
+    text_without_an_end,
+    plain_text,
     no_text,
     only_html,
 ]
@@ -138,6 +188,19 @@ def test_same_as_ipython(change: Callable[[Any], None]) -> None:
         assert ours.format(obj) == theirs.format(obj), obj
         for options in ({"include": {"text/html"}}, {"include": ["text/plain"]}, {"exclude": ("text/plain",)}):
             assert ours.format(obj, **options) == theirs.format(obj, **options), (obj, options)
+
+
+def test_small_object_has_its_repr_for_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*args: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("IPython.lib.pretty.RepresentationPrinter.pretty", asked)
+    assert DisplayFormatter().format({"a": [1, 2.5]}) == ({"text/plain": "{'a': [1, 2.5]}"}, {})
+
+
+def test_printer_that_somebody_has_patched_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipython.PlainTextFormatter, "__call__", lambda self, obj: "patched")
+    assert DisplayFormatter().format({"a": 1}) == ({"text/plain": "patched"}, {})
 
 
 def test_who_has_nothing_to_say_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
