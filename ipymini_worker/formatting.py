@@ -120,9 +120,9 @@ def _line(printer: Any, obj: Any) -> str | None:
             if seen + len(part) > _MOST:
                 return None
             left += part
-        elif kind not in _ATOMS and not (kind is float and floats):
-            return None
-        elif kind is not float and kind is not bool and part is not None and _size(part) > width:
+        elif (kind not in _ATOMS and not (kind is float and floats)) or (
+            kind is not float and kind is not bool and part is not None and _size(part) > width
+        ):
             return None
     return None
 
