@@ -120,13 +120,16 @@ def _line(printer: Any, obj: Any) -> str | None:
             if seen + len(part) > _MOST:
                 return None
             left += part
-        elif (kind not in _ATOMS and not (kind is float and floats)) or (
-            kind is not float and kind is not bool and part is not None and _size(part) > width
-        ):
+        elif kind is float:
+            if not floats:
+                return None
+        elif kind not in _ATOMS or _size(part) > width:
             return None
     return None
 
 
 def _size(atom: Any) -> int:
     """How many characters it has at the least."""
-    return atom.bit_length() // 4 if type(atom) is int else len(atom)
+    if isinstance(atom, int):
+        return atom.bit_length() // 4
+    return 0 if atom is None else len(atom)
