@@ -18,6 +18,8 @@ from ipymini_worker import jsonable, wire
 T = TypeVar("T")
 #: Where a thread keeps the request that started it.
 _STARTED_BY = "_ipymini_request"
+#: Characters of a cell's printed text that are kept for magics that write notebooks.
+RECORDED = 1 << 20
 
 
 class BadRequest(Exception):

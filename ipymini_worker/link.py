@@ -173,11 +173,11 @@ class Link:
                 # then it begins again with what waits by now.
                 while True:
                     waiting, whole = self._text, text
-                    if waiting and self._text_of == (request, flags) and len(waiting) + size <= _TEXT:
+                    if waiting:
+                        if self._text_of != (request, flags) or len(waiting) + size > _TEXT:
+                            self._send_waiting()
+                            continue
                         whole = waiting + text
-                    elif waiting:
-                        self._send_waiting()
-                        continue
                     elif size > _TEXT:
                         self.send(Kind.STREAM, request, (text,), flags)
                         return

@@ -32,10 +32,8 @@ _print = builtins.print
 _seen: dict[int, tuple[CodeType, frozenset[int] | None]] = {}
 
 
-def ends_line(frame: FrameType | None) -> bool:
+def ends_line(frame: FrameType) -> bool:
     """Whether `frame`, whose code has called something that writes, is in the midst of a `print(x, y)`."""
-    if frame is None:  # called by native code that nobody in Python has called
-        return False
     code = frame.f_code
     known = _seen.get(id(code))
     if known is None or known[1] is None:

@@ -19,9 +19,6 @@ from ipymini_worker.interrupts import Gate, ThreadGate
 from ipymini_worker.latecompleter import LateCompleter
 from ipymini_worker.loop import Loop
 
-#: Characters of a cell's printed text that are kept for magics that write notebooks.
-_RECORDED = 1 << 20
-
 
 class Home(NamedTuple):
     """What a thread that runs cells has of its own."""
@@ -159,10 +156,9 @@ class Running(LateCompleter):
         """
         yield
 
-    def record(self, channel: str, text: str) -> None:
+    def record(self, channel: str, text: str, run: context.Run) -> None:
         """Keeps what a cell prints, for magics that write notebooks."""
-        run = context.current().run
-        if run.recorded > _RECORDED or run.count is None or run.over or run.displaying:
+        if run.recorded > context.RECORDED or run.count is None or run.over or run.displaying:
             return
         tape: Tape | None = run.tape
         if tape is None or not tape.goes_on(channel):
@@ -172,7 +168,7 @@ class Running(LateCompleter):
         if tape.publisher.is_publishing or self.showing_traceback:  # an IPython without these keeps no outputs
             return
         run.recorded += len(text)
-        if run.recorded <= _RECORDED:  # a flood would fill the memory
+        if run.recorded <= context.RECORDED:  # a flood would fill the memory
             tape.texts.append(text)
 
     def _tape(self, channel: str, count: int) -> Tape | None:

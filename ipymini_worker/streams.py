@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 from ipymini_worker import context, printing
@@ -34,7 +33,9 @@ class OutStream(HeaderParent, io.TextIOBase):
         self._fd = fd
         self._flags = STDERR if fd == 2 else 0
         self._buffer = _Bytes(self)
-        self.recorder: Callable[[str, str], None] | None = None  # is told the name of the stream, and what is written
+        self.recorder: Callable[[str, str, context.Run], None] | None = (
+            None  # is told the stream's name, what it writes, and for whom
+        )
         self._channel = "stderr" if fd == 2 else "stdout"
         self.name = f"<{self._channel}>"
         self.mode = "w"
@@ -85,19 +86,28 @@ class OutStream(HeaderParent, io.TextIOBase):
         """
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if text:
-            more = text[-1] != "\n" and text != printing.SPACE and printing.ends_line(_caller())
-            data = text.encode("utf-8", "backslashreplace")
-            request = context.current()
-            if self._link is not None and request is context.active():
+        if not text:
+            return 0
+        if text == "\n":
+            more, data = False, b"\n"
+        else:
+            more, data = False, text.encode("utf-8", "backslashreplace")
+            if text[-1] != "\n" and text != printing.SPACE:
                 try:
-                    self._link.send_text(request.id, data, self._flags, more)
-                except LinkClosed:
-                    self._write_fd(data)
-            else:
-                self._publish(data, request)
-            if self.recorder is not None:
-                self.recorder(self._channel, text)
+                    # Not `_getframe().f_back`: a frame that somebody has looked at costs more when it ends.
+                    more = printing.ends_line(sys._getframe(1))
+                except ValueError:  # called by native code that nobody in Python has called
+                    more = False
+        request, link = context.current(), self._link
+        if link is not None and request is context.active():
+            try:
+                link.send_text(request.id, data, self._flags, more)
+            except LinkClosed:
+                self._write_fd(data)
+        else:
+            self._publish(data, request)
+        if self.recorder is not None and request.run.recorded <= context.RECORDED:
+            self.recorder(self._channel, text, request.run)
         return len(text)
 
     def _publish(self, data: bytes, request: context.Request) -> None:
@@ -130,15 +140,6 @@ class OutStream(HeaderParent, io.TextIOBase):
 
     def reconfigure(self, **options: Any) -> None:
         """Accepted and ignored: encoding and buffering are the link's."""
-
-
-def _caller() -> FrameType | None:
-    """The frame that has called whoever calls this; None for native code that nobody in Python has called."""
-    try:
-        # Not `_getframe().f_back`: a frame that somebody has looked at costs more when it ends.
-        return sys._getframe(2)
-    except ValueError:
-        return None
 
 
 class _Bytes(io.BufferedIOBase):

@@ -99,5 +99,5 @@ def test_text_is_recorded_only_by_an_ipython_that_keeps_it(request_that_runs: co
     request_that_runs.run.count = 1
     shell: Any = SimpleNamespace(history_manager=SimpleNamespace())
     shell._tape = lambda channel, count: Running._tape(shell, channel, count)
-    Running.record(shell, "stdout", "text")
+    Running.record(shell, "stdout", "text", request_that_runs.run)
     assert request_that_runs.run.recorded == 0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import io
 import sys
-from types import CodeType
+import threading
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ipymini_worker import printing
+from ipymini_worker import context, printing
+from ipymini_worker.streams import OutStream
 
 #: Code, and how many of its calls are.
 PRINTS = {
@@ -150,8 +153,18 @@ def test_print_that_somebody_has_replaced_is_not_trusted(monkeypatch: pytest.Mon
     assert set(stream.seen) == {("x", False)}
 
 
-def test_caller_without_a_frame_is_nobody() -> None:
-    assert not printing.ends_line(None)
+def test_text_of_native_code_that_nobody_in_python_has_called_does_not_wait() -> None:
+    sent: list[object] = []
+    there = threading.Event()
+
+    def send_text(*what: object) -> None:
+        sent.append(what)
+        there.set()
+
+    stream = OutStream(SimpleNamespace(send_text=send_text), 1)  # type: ignore[arg-type]
+    _thread.start_new_thread(stream.write, ("text",))
+    assert there.wait(20)
+    assert sent == [(context.active().id, b"text", 0, False)]
 
 
 def test_what_is_kept_is_bounded() -> None:

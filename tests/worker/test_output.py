@@ -44,7 +44,7 @@ HELD = """
 import signal, sys, time
 recorder = sys.stdout.recorder
 
-def interrupt(name, text):
+def interrupt(name, text, run):
     sys.stdout.recorder = recorder
     raise KeyboardInterrupt
 
