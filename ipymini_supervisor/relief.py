@@ -61,5 +61,6 @@ class Relief:
             if worth and snapshots.current is current and not self._leaving():
                 log.warning("Memory runs short: the snapshot from before In[%d] was given up.", current.cell)
                 snapshots.discard_cells()
+                snapshots.discard_spare()  # it may be the pristine one, and the worker has to see that it is gone
 
         self._rollups.ask({current.pid}, weigh)

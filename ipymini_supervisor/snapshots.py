@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ipymini_supervisor import oomscore, process
 from ipymini_supervisor.process import Process
-from ipymini_worker.wire import MOST_REPEATED
+from ipymini_worker.wire import MOST_REPEATED, REPEATED_BYTES
 
 log = logging.getLogger("ipymini")
 
@@ -38,20 +38,28 @@ class Snapshot:
         self.taken = self.cell = cell  #: and then the number that it stands for, with what is repeated
         self.started = 0  #: cells that have begun since it was taken, and are not repeated
         self._repeated: list[tuple[int, bytes]] = []  # cells after it: what `cell` was before, and the record
+        self._bytes = 0  # of the records
 
     def stand_for(self, cell: int) -> None:
         """The pristine one is the session before cell `cell`."""
         self.taken = self.cell = cell
         self.started = 0
         self._repeated.clear()
+        self._bytes = 0
         oomscore.expose(self.pid)
 
     def repeats(self, cell: int, record: bytes) -> None:
         """See `Snapshots.repeats`."""
-        if len(self._repeated) >= MOST_REPEATED:
+        self._bytes += len(record)
+        if len(self._repeated) >= MOST_REPEATED or self._bytes > REPEATED_BYTES:
             raise ValueError("too many cells to be repeated")
         self._repeated.append((self.cell, record))
         self.cell, self.started = cell, max(0, self.started - 1)
+
+    @property
+    def repeats_some(self) -> bool:
+        """Whether a cell with a prompt number is repeated after it."""
+        return self.cell != self.taken
 
     def records(self) -> list[bytes]:
         """The cells that are to be repeated when it has become the worker, in their order."""
@@ -59,11 +67,13 @@ class Snapshot:
 
     def forget_last(self) -> bool:
         """Goes back to before the last cell that has a prompt number, if that is one that is repeated."""
-        if self.cell == self.taken:
+        if not self.repeats_some:
             return False
         now = self.cell
         while self.cell == now:
-            self.cell, _ = self._repeated.pop()
+            self.cell, record = self._repeated.pop()
+            self._bytes -= len(record)
+            self.started += 1
         return True
 
     def resume(self) -> Process:
@@ -97,6 +107,7 @@ class Snapshots:
         self.pristine: Snapshot | None = None
         self.current: Snapshot | None = None
         self.previous: Snapshot | None = None
+        self._far = False  # `previous` is from before more than the last cell: good after a death, not for going back
         self.requests = 0  #: that workers have begun with, ever
 
     def add(self, snapshot: Snapshot, *, pristine: bool) -> None:
@@ -105,12 +116,19 @@ class Snapshots:
             snapshot.pristine = True
             replaced, self.pristine = self.pristine, snapshot
             snapshot.sacrifice()
-        elif self.current is not None and self.current.cell != snapshot.cell:
+        elif self.current is not None and (self.current.cell != snapshot.cell or self.current.forget_last()):
+            self._far = False
             replaced, self.previous, self.current = self.previous, self.current, snapshot
             self.previous.sacrifice()
         else:
             replaced, self.current = self.current, snapshot
         self._let_go(replaced)
+
+    def missed(self) -> None:
+        """There was one, but it has not arrived: none is that of the session as it is."""
+        if self.current is not None:
+            replaced, self.previous, self.current = self.previous, self.current, None
+            self._let_go(replaced)
 
     def base(self, cell: int) -> None:
         """The pristine one is that of the session as it is, before cell `cell`, too."""
@@ -152,6 +170,8 @@ class Snapshots:
         found, self.current = self.current, None
         if found is None:
             found, self.previous = self.previous, None
+        elif found.repeats_some:  # what it goes on with is repeated no more
+            self._far = True
         return self._given(found)
 
     def _given(self, found: Snapshot | None) -> Snapshot | None:
@@ -167,12 +187,16 @@ class Snapshots:
     @property
     def can_go_back(self) -> bool:
         """Whether there is a state from before the last cell."""
-        current = self.current
-        return self.previous is not None or (current is not None and current.cell != current.taken)
+        if self.current is not None and self.current.repeats_some:
+            return True
+        return self.previous is not None and not self._far
 
     def earlier(self) -> Snapshot | None:
         """The one from before the last cell; it is the caller's, and that of the session as it is is discarded."""
+        if not self.can_go_back:
+            return None
         if self.current is not None and self.current.forget_last():
+            self._far = True
             return self.latest()
         found = self._given(self.previous)
         if found is not None:

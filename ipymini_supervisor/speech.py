@@ -225,6 +225,8 @@ class Speech:
         try:
             snapshot = Snapshot(self.worker.descriptor(), pid, cell)
         except DescriptorLost:  # the copy ends by itself: nobody has its socket
+            if not frame.flags & PRISTINE:
+                self._snapshots.missed()
             log.warning("A snapshot was lost, because the supervisor can open no more files.")
             return
         except OSError:

@@ -69,7 +69,7 @@ class Worker:
         self._warmth = Warmth(os.environ, *TRACEBACK, lambda: completer(self._shell))
         self._lost: list[str] = []  # what was lost on the way from a snapshot, in sentences
         self._goes_on = False  # this is the pristine copy, and the session is to go on
-        self._based = False  # nothing of the user's has run since the pristine copy was made
+        self._based = False  # the pristine copy is that of the session, too
         self._records: list[bytes] = []  # of the cells that have to be repeated after it
         self._publisher = Publisher(self._link)
         self._connection_file = connection_file
@@ -134,7 +134,7 @@ class Worker:
             plain = False
             with self._gate.opened():
                 app.run_startup()
-        self._based = plain and not self._goes_on
+        self._based = plain and not self._goes_on and self._snapshots.base(self._shell.execution_count)
         self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
 
     def run(self) -> None:
@@ -142,7 +142,7 @@ class Worker:
 
         :raises LinkClosed: the supervisor is gone.
         """
-        if not (self._based and self._snapshots.base(self._shell.execution_count)):
+        if not self._based:
             self._snapshot(after=True)
         deaf = 0  # how often waiting for a request has failed, and nothing else
         while True:

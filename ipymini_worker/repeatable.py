@@ -151,7 +151,7 @@ class Repeatable:
         shell = self._shell
         cell = shell.transform_cell(code)
         if kept:
-            shell.history_manager.recall(number, code)
+            shell.history_manager.recall(number, code, cell)
         name = shell.compile.cache(cell, number, raw_code=code)
         body = shell.compile.ast_parse(cell, filename=name).body
         shown = body.pop() if kept and body and isinstance(body[-1], ast.Expr) else None

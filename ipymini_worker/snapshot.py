@@ -31,7 +31,7 @@ from ipymini_worker import connections, survival
 from ipymini_worker.forking import Forker, NoCopy
 from ipymini_worker.link import Link, LinkClosed, private_fd
 from ipymini_worker.loop import Loop
-from ipymini_worker.wire import BASE, DISCARD, MOST_REPEATED, PRISTINE, Kind
+from ipymini_worker.wire import BASE, DISCARD, MOST_REPEATED, PRISTINE, REPEATED_BYTES, Kind
 
 #: The name of a copy's process, as `ps` shows it.
 PROCESS_NAME = "ipymini-snap"
@@ -101,7 +101,7 @@ class Snapshots:
         self.refused = threading.Event()  # the supervisor has no snapshot to roll back to
         self.why_not = ""  # why there is no snapshot of the session as it is
         self.cell = 0  # the prompt number that the last snapshot was taken before; 0 for none
-        self.repeated = 0  # cells that are repeated after it
+        self.repeated = self._bytes = 0  # cells that are repeated after it, and bytes of their records
         self.cost = 0.0  # seconds that the last one took
         # Seconds of the processor's time: what a fork waits on a busy machine for others is not what it costs.
         self._costs: deque[float] = deque(maxlen=3)
@@ -130,7 +130,7 @@ class Snapshots:
         if not self.pid:
             return False
         self._link.send(Kind.SNAPSHOT, 0, (b"%d" % cell, b"%d" % self.pid), BASE)
-        self.stale, self.cell, self.repeated = False, cell, 0
+        self.stale, self.cell, self.repeated, self._bytes = False, cell, 0, 0
         return True
 
     def before_cell(self, cell: int) -> bool:
@@ -153,13 +153,15 @@ class Snapshots:
         :param cell: the prompt number of the next cell.
         :param record: see `repeatable`.
         """
-        if not record or not self.fresh or self.repeated >= MOST_REPEATED or not os.path.exists(f"/proc/{self.pid}"):
+        if not record or not self.fresh or self.repeated >= MOST_REPEATED:
+            return False
+        if self._bytes + len(record) > REPEATED_BYTES or not os.path.exists(f"/proc/{self.pid}"):
             return False
         self.look()
         if self.stale:
             return False
         self._link.send(Kind.REPEATABLE, 0, (b"%d" % cell, record))
-        self.cell, self.repeated = cell, self.repeated + 1
+        self.cell, self.repeated, self._bytes = cell, self.repeated + 1, self._bytes + len(record)
         return True
 
     def _try(self, take: Callable[[], bool]) -> bool:
@@ -286,7 +288,7 @@ class Snapshots:
         if not flags:
             self._costs.append(_spent() - spent)
             self._taken = time.monotonic()
-            self.stale, self.cell, self.repeated = False, cell, 0
+            self.stale, self.cell, self.repeated, self._bytes = False, cell, 0, 0
         return False
 
     # -- the copy

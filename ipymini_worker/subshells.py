@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from ipymini_worker import context, survival, where
@@ -79,6 +79,8 @@ class Requests:
         """
         self._waiting.append(None)
         try:
+            with suppress(BrokenPipeError):
+                self._writer.shutdown(socket.SHUT_WR)  # a process that cells have forked may have it, too
             self._writer.close()
         except OSError as error:
             raise LinkLost from error

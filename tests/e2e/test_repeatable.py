@@ -303,6 +303,44 @@ def test_rollback_takes_back_one_of_them(client: Client) -> None:
     assert run(client, "x, items").result == "(1, [1])"
 
 
+@pytest.mark.parametrize(
+    ("before", "sentence"),
+    [
+        ("silent", "Rolled back to the state before In[{}]."),
+        ("comm", "Rolled back to the state before In[{}]."),
+        ("crash", "There is no snapshot from before the last cell to go back to."),
+        ("%rollback", "There is no snapshot from before the last cell to go back to."),
+    ],
+)
+def test_rollback_never_takes_back_more_than_one_cell(client: Client, before: str, sentence: str) -> None:
+    """Whatever has come in between; where that cannot be, it says so."""
+    run(client, "kept = [1]; kept.append(2)")
+    for value in range(3):
+        number = run(client, f"x = {value}").reply["execution_count"]
+        if before == "silent":
+            client.execute("len(dir())", silent=True)
+    if before == "comm":
+        client.ask("comm_msg", {"comm_id": "nobody", "data": {}})
+    elif before != "silent":
+        client.execute("import os; os._exit(1)" if before == "crash" else before)
+    cell = client.execute("%rollback")
+    assert sentence.format(number) in cell.text() + str(cell.reply.get("evalue"))
+    value = 2 if before == "crash" else 1
+    assert run(client, "x, kept").result == f"({value}, [1, 2])"
+
+
+def test_a_subshell_ends_beside_a_process_that_a_cell_has_forked(client: Client) -> None:
+    run(client, "import os, threading, time")
+    name = client.new_subshell()
+    run(client, "child = os.fork()\nif not child:\n    time.sleep(1000)")
+    client.ask("delete_subshell_request", {"subshell_id": name}, channel="control")
+    try:
+        code = f"while any({name!r} in t.name for t in threading.enumerate()): time.sleep(0.001)\n'gone'"
+        assert run(client, code).result == "'gone'"
+    finally:
+        run(client, "os.kill(child, 9); os.waitpid(child, 0)[0] == child")
+
+
 def test_the_one_that_cannot_be_repeated_is_told_of(client: Client) -> None:
     """What should never happen: it says so, and everything else is there."""
     run(client, "kept = [1]\nfrom ipymini_worker.repeatable import Repeatable\nold = Repeatable.judge")

@@ -18,7 +18,7 @@ from forks import Forks, readable
 from ipymini_worker import snapshot, survival
 from ipymini_worker.forking import NoCopy
 from ipymini_worker.snapshot import CHEAP, SHARE, Mode, Snapshots
-from ipymini_worker.wire import BASE, DISCARD, MOST_REPEATED, PRISTINE, Kind
+from ipymini_worker.wire import BASE, DISCARD, MOST_REPEATED, PRISTINE, REPEATED_BYTES, Kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="snapshots need Linux")
 
@@ -422,3 +422,12 @@ def test_without_a_pristine_one_it_is_not(house: House) -> None:
     house.snapshots.pristine()
     assert not house.snapshots.base(1)
     assert not house.link.sent
+
+
+def test_what_takes_long_to_repeat_is_not_repeated(house: House, there: set[str]) -> None:
+    half = bytes(REPEATED_BYTES // 2)
+    assert house.snapshots.repeats(3, half)
+    assert house.snapshots.repeats(3, half)
+    assert not house.snapshots.repeats(3, b".")
+    assert house.cell(3) == 1
+    assert house.snapshots.repeats(4, half)

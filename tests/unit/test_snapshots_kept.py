@@ -17,7 +17,7 @@ from forks import Forks, Peers, ended, readable
 from ipymini_supervisor.oomscore import WORKER
 from ipymini_supervisor.process import Exit, Process, read
 from ipymini_supervisor.snapshots import Snapshot, Snapshots
-from ipymini_worker.wire import MOST_REPEATED, Frame, Kind, encode
+from ipymini_worker.wire import MOST_REPEATED, REPEATED_BYTES, Frame, Kind, encode
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="snapshots need Linux")
 FILES = ("stdout", "stderr", "work", "control", "fault")
@@ -320,17 +320,22 @@ def test_cells_that_have_begun_since_are_counted(three: Snapshots, peers: Peers)
     st.lists(
         st.one_of(
             st.integers(0, 3),  # a snapshot before that cell, the pristine one before none
-            st.sampled_from(["latest", "earlier", "first", "discard_cells", "discard_spare"]),
+            st.sampled_from(["latest", "earlier", "first", "discard_cells", "discard_spare", "missed"]),
+            st.tuples(st.sampled_from(["base", "repeats"]), st.integers(1, 3)),
         ),
         max_size=30,
     )
 )
-def test_whatever_happens_no_copy_lives_but_those_that_are_there(steps: list[int | str]) -> None:
+def test_whatever_happens_no_copy_lives_but_those_that_are_there(steps: list[int | str | tuple[str, int]]) -> None:
     snapshots, peers = Snapshots(), Peers()
     try:
         for step in steps:
             if isinstance(step, int):
                 snapshots.add(peers.snapshot(step), pristine=step == 0)
+            elif step == ("base", step[1]):
+                snapshots.base(int(step[1]))
+            elif step == ("repeats", step[1]):
+                snapshots.repeats(int(step[1]), b"record")
             elif (found := getattr(snapshots, step)()) is not None:
                 assert found.pid in peers.alive()
                 assert found.pid not in snapshots.pids()
@@ -402,6 +407,69 @@ def test_one_snapshot_alone_is_nothing_to_go_back_to(peers: Peers) -> None:
     assert not snapshots.can_go_back
     assert snapshots.earlier() is None
     snapshots.discard()
+
+
+def test_snapshot_of_the_same_number_takes_nothing_from_going_back(one: Snapshots, peers: Peers) -> None:
+    """As after a comm message: it stands for what was repeated, too."""
+    one.add(peers.snapshot(3), pristine=False)
+    assert len(peers.alive()) == 2
+    found = one.earlier()
+    assert found is not None
+    assert (found.cell, found.records()) == (2, [b"first"])
+    found.discard()
+
+
+def test_cell_that_is_taken_back_has_begun_since(one: Snapshots) -> None:
+    assert one.current is not None
+    assert one.current.forget_last()
+    assert one.current.started == 2
+
+
+def test_what_is_further_than_the_last_cell_is_nothing_to_go_back_to(one: Snapshots, peers: Peers) -> None:
+    """The one in between has become the worker; after a death it is better than nothing."""
+    one.add(peers.snapshot(4), pristine=False)
+    one.repeats(5, b"third")
+    found = one.latest()
+    assert found is not None
+    found.discard()
+    assert one.previous is not None
+    assert not one.can_go_back
+    assert one.earlier() is None
+    one.add(peers.snapshot(6), pristine=False)
+    assert one.earlier() is None
+    one.add(peers.snapshot(7), pristine=False)
+    assert one.can_go_back
+
+
+def test_going_back_twice_is_no_leap(one: Snapshots, peers: Peers) -> None:
+    one.add(peers.snapshot(4), pristine=False)
+    one.repeats(5, b"third")
+    found = one.earlier()
+    assert found is not None
+    assert found.cell == 4
+    found.discard()
+    one.add(peers.snapshot(6), pristine=False)
+    assert not one.can_go_back
+    assert one.latest() is not None
+    assert one.latest() is not None
+
+
+def test_one_that_has_not_arrived_leaves_nothing_to_repeat_after(one: Snapshots, peers: Peers) -> None:
+    one.missed()
+    one.repeats(4, b"after the one that was lost")
+    assert one.current is None
+    found = one.latest()
+    assert found is not None
+    assert (found.cell, len(found.records())) == (3, 3)
+    found.discard()
+    one.missed()
+    assert not peers.alive()
+
+
+def test_they_are_only_so_large(one: Snapshots) -> None:
+    one.repeats(3, bytes(REPEATED_BYTES - 100))
+    with pytest.raises(ValueError, match="too many"):
+        one.repeats(3, bytes(101))
 
 
 def test_there_are_only_so_many(one: Snapshots) -> None:
@@ -501,6 +569,11 @@ def test_that_of_the_session_does_not_go_first_when_memory_runs_out(forks: Forks
     snapshots.base(1)
     assert score(copies[0].pid) == min(1000, score("self") + WORKER)
     snapshots.add(Snapshot(copies[1].fd, copies[1].pid, 2), pristine=False)
+    assert score(copies[0].pid) == 1000
+    snapshots.discard_cells()
+    snapshots.base(1)
+    assert score(copies[0].pid) < 1000
+    snapshots.discard_cells()
     assert score(copies[0].pid) == 1000
     snapshots.discard()
     assert [forks.status(copy.pid) for copy in copies] == [0, 0]
