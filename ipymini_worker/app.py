@@ -132,6 +132,8 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
     @property
     def plain(self) -> bool:
         """Whether `run_startup` is going to run nothing of the user's."""
+        if self.profile_dir is None:
+            return False
         asked = (
             self.default_extensions != ["storemagic"],
             *(self.extensions, getattr(self, "extra_extensions", ()), self.config.get("StoreMagics")),

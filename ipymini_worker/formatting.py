@@ -51,16 +51,16 @@ class DisplayFormatter(ipython.DisplayFormatter):  # type: ignore[misc]  # IPyth
         self, obj: Any, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As the base class: MIME bundle and metadata."""
-        if include or exclude or not _is_plain(obj) or not self._only_text(obj):
+        if include or exclude or not _is_plain(obj) or not self.only_text(obj):
             found: tuple[dict[str, Any], dict[str, Any]] = super().format(obj, include, exclude)
             return found
         printer = self.formatters[_TEXT]
-        text = _line(printer, obj)
+        text = line(printer, obj)
         if text is None:
             text = printer(obj)
         return ({} if text is None else {_TEXT: text}), {}
 
-    def _only_text(self, obj: Any) -> bool:
+    def only_text(self, obj: Any) -> bool:
         """Whether no formatter but IPython's own for text has a function for an object of a plain type."""
         others = self.formatters
         if type(others.get(_TEXT)) is not ipython.PlainTextFormatter:
@@ -88,7 +88,7 @@ def _is_plain(obj: Any) -> bool:
         return False
 
 
-def _line(printer: Any, obj: Any) -> str | None:
+def line(printer: Any, obj: Any) -> str | None:
     """What IPython's printer makes of a small object of plain ones, if that is its `repr`, which takes a tenth of the
     time; None if it may be something else.
     """

@@ -365,13 +365,10 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
         if self.db_input_cache:
             self.set()
 
-    def recall(self, cell: int, code: str, source: str | None = None) -> None:
-        """Keeps the input of a cell of an earlier worker, under its own prompt number.
-
-        :param source: the code transformed, if that has been done.
-        """
+    def recall(self, cell: int, code: str) -> None:
+        """Keeps the input of a cell of an earlier worker, under its own prompt number."""
         _cut(self, cell)
-        self.store_inputs(cell, self.shell.transform_cell(code) if source is None else source, code)
+        self.store_inputs(cell, self.shell.transformed(code), code)
         self.shell.execution_count = max(self.shell.execution_count, cell + 1)
 
     def lines(self, first: int) -> dict[int, tuple[str, str]]:

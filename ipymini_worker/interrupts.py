@@ -4,9 +4,8 @@ The handler is the user's (Python's own to begin with, as `signal.getsignal` in 
 code runs. At all other times it only makes a note: an interrupt must not break off an import of ours, or the making
 of a traceback. One that comes before the user code of its request has begun is raised when it does.
 
-The supervisor sends SIGINT only after STARTED and before it has seen the reply, and the next request only
-afterwards; a signal that comes late is therefore noted before `begin` forgets all notes, because a pending signal is
-handled before the system call that reads the next request returns.
+The supervisor sends SIGINT only after STARTED and before it has seen the reply, and the next request only afterwards:
+one that comes late is noted before `begin` forgets all notes, as it is handled before the next request has been read.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Gate:
 
     def __init__(self) -> None:
         self._noted = False
-        self._user: Handler | int | None = signal.default_int_handler
+        self._user: Handler | int | None = signal.default_int_handler  # what SIGINT does where user code runs
         self._installed: Handler | int | None = None
         self._resting: Handler | int | None = None  # of the user code in the midst of which the gate is closed
         self._quiet: Handler = self._note
@@ -107,6 +106,10 @@ class Gate:
     def was_interrupted(self) -> bool:
         """Whether the active request was interrupted, also where user code or asyncio have a handler of their own."""
         return self._told.wait(_WORD_WITHIN)  # the word comes by another way than the signal
+
+    def usual(self) -> bool:
+        """Whether SIGINT, where user code runs, does what it does in every Python."""
+        return self._user is signal.default_int_handler
 
     @property
     def pending(self) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import gc
-import json
 import os
 import sys
 import threading
@@ -18,9 +17,9 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ipymini_worker import context, imports, jsonable, where
+from ipymini_worker import context, greeting, imports, jsonable, where
 from ipymini_worker.control import Control, leave
 from ipymini_worker.identity import disguise
 from ipymini_worker.interrupts import Gate
@@ -31,7 +30,7 @@ from ipymini_worker.snapshot import Files, Mode, Snapshots
 from ipymini_worker.stdin import Stdin
 from ipymini_worker.streams import OutStream
 from ipymini_worker.warm import TRACEBACK, Warmth, completer
-from ipymini_worker.wire import CALM, DUMP_SIGNAL, ON, OVER, STACK, WIRE_VERSION, Frame, Kind, WireError
+from ipymini_worker.wire import CALM, DUMP_SIGNAL, ON, OVER, STACK, Frame, Kind, WireError
 
 if TYPE_CHECKING:
     from ipymini_worker.debugger import Debugger
@@ -135,7 +134,7 @@ class Worker:
             with self._gate.opened():
                 app.run_startup()
         self._based = plain and not self._goes_on and self._snapshots.base(self._shell.execution_count)
-        self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
+        self._link.send(Kind.HELLO, 0, (jsonable.encode(greeting.hello(self._lost, self._folder)),))
 
     def run(self) -> None:
         """Answers requests until the supervisor says STOP.
@@ -160,6 +159,7 @@ class Worker:
             except (LinkClosed, WireError):
                 raise
             except BaseException as error:  # a task that ends with SystemExit, an interrupt that came late
+                self._snapshots.expire()
                 self._gate.shut()
                 deaf += isinstance(error, Exception)
                 if deaf > _DEAF:
@@ -214,7 +214,7 @@ class Worker:
             resumed = after = True
             self._go_on()
             cell = self._shell.execution_count
-            self._link.send(Kind.HELLO, 0, (jsonable.encode(_hello(self._lost, self._folder)),))
+            self._link.send(Kind.HELLO, 0, (jsonable.encode(greeting.hello(self._lost, self._folder)),))
         return resumed
 
     def _go_on(self) -> None:
@@ -251,7 +251,11 @@ class Worker:
             lost = [sentence for sentence in lost if "asyncio" not in sentence]
             lost.append("Its asyncio tasks were given up, because the worker had died by itself twice.")
         self._goes_on = bool(frame.flags & ON)
-        self._lost, self._victim, self._records = lost, _victim(frame), [bytes(part) for part in frame.parts[2:]]
+        self._lost, self._victim, self._records = (
+            lost,
+            greeting.victim(frame),
+            [bytes(part) for part in frame.parts[2:]],
+        )
         self._control.start()
 
     def _abandon(self) -> None:
@@ -370,37 +374,6 @@ class Worker:
 CHANGING = frozenset({"comm_open", "comm_msg", "comm_close"})
 #: How often waiting for a request may fail in a row before the worker gives up; it would do nothing else for ever.
 _DEAF = 10
-
-
-def _victim(frame: Frame) -> tuple[int, str]:
-    """The prompt number and the code of the cell that a RESUME frame is about; 0 if its input is not to be kept."""
-    cell = int(bytes(frame.parts[0]))
-    try:
-        content = json.loads(bytes(frame.parts[1]) or b"{}")
-        code, silent = content["code"], content.get("silent", False)
-        kept = isinstance(code, str) and not silent and content.get("store_history", True)
-    except (ValueError, RecursionError, KeyError, AttributeError):
-        return 0, ""
-    return (cell, code) if kept else (0, "")
-
-
-def _hello(lost: Sequence[str], folder: str) -> dict[str, Any]:
-    from importlib.util import find_spec
-
-    import IPython
-
-    from ipymini_worker.identity.cells import SEED
-
-    return {
-        "lost": list(lost),
-        "wire": WIRE_VERSION,
-        "debugger": find_spec("debugpy") is not None,
-        "cells": folder + os.sep,
-        "seed": SEED,
-        "pid": os.getpid(),
-        "python": sys.version.partition(" ")[0],
-        "ipython": IPython.__version__,
-    }
 
 
 def main(argv: Sequence[str]) -> None:

@@ -9,25 +9,27 @@ Rules:
 1. All is judged before the cell runs; what is in doubt is not repeatable.
 2. Nothing of the user's runs in it, the first time or again: it reads no name, and calls and formats nothing of theirs.
 3. Nothing of the user's ends by it: a name that gets another value had one whose end nobody can notice.
-4. IPython runs it as it does from the beginning: what user code has put in between may do anything.
+4. IPython runs it as it does by itself: what configuration and user code have put in between may do anything.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import sys
-import weakref
-from types import FunctionType
+import signal
+import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ipymini_worker import context
-from ipymini_worker.wire import LONGEST_REPEATED, Frame, Kind
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 
-#: Types of which nobody notices when an object of them ends.
-_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
-#: What runs a cell.
-_METHODS = (
+from ipymini_worker import context, formatting, survival, warm
+from ipymini_worker.harmless import ends_unnoticed, is_number, names_of
+from ipymini_worker.signals import get_handler
+from ipymini_worker.wire import DUMP_SIGNAL, LONGEST_REPEATED, NUDGE_SIGNAL, Frame, Kind
+
+#: What runs a cell, and what shows its result.
+_RUNS = (
     "run_cell",
     "run_cell_async",
     "run_code",
@@ -37,6 +39,18 @@ _METHODS = (
     "should_run_async",
     "push",
 )
+_SHOWS = (
+    "quiet",
+    "start_displayhook",
+    "compute_format_data",
+    "update_user_ns",
+    "fill_exec_result",
+    "write_format_data",
+    "log_output",
+    "finish_displayhook",
+)
+#: Signals that user code may handle; of SIGINT the gate knows.
+_SIGNALS = tuple(int(n) for n in signal.valid_signals() - {signal.SIGINT, NUDGE_SIGNAL, DUMP_SIGNAL})
 #: A module whose callbacks do nothing where nothing was drawn.
 _DRAWS = "matplotlib_inline."
 
@@ -63,9 +77,9 @@ class Repeatable:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._callbacks = {name: set(found) for name, found in shell.events.callbacks.items()}
-        text = shell.display_formatter.formatters["text/plain"]
-        self._printers, self._singletons = dict(text.type_printers), dict(text.singleton_printers)
         self._machinery = self._found()
+        added = shell.input_transformers_post or shell.ast_transformers
+        self._usual = shell.ast_node_interactivity == "last_expr" and not added
 
     def _found(self) -> tuple[object, ...]:
         """What a cell passes through."""
@@ -75,26 +89,39 @@ class Repeatable:
             shell.events.trigger,
             shell.ast_node_interactivity,
             shell.logger.log_output,
-            *(getattr(shell, name) for name in _METHODS),
+            shell.display_formatter.format,
+            warnings.showwarning,
+            *(getattr(shell, name) for name in _RUNS),
+            *(getattr(shell.displayhook, name) for name in _SHOWS),
             *transforms.cleanup_transforms,
             *transforms.line_transforms,
             *transforms.token_transformers,
             *shell.input_transformers_post,
             *shell.ast_transformers,
+            *map(get_handler, _SIGNALS),
         )
+
+    def candidate(self, cell: Cell) -> Cell | None:
+        """The cell, if it may be repeatable. Called before IPython has it, and `judge` later: what user code has put
+        in between may take itself away when it has run.
+        """
+        try:
+            return cell if self._usual and len(cell.code) <= LONGEST_REPEATED and self._undisturbed() else None
+        except Exception:  # user code has made something else of what is looked at
+            return None
 
     def judge(self, cell: Cell, tree: ast.Module) -> bytes:
         """What `repeat` needs, if the cell is repeatable; else nothing. Called just before it runs."""
         try:
-            names: list[str] = []
-            if not all(_harmless(node, names) for node in tree.body):
+            names = names_of(tree)
+            if names is None or not all(map(self._replaceable, names)):
                 return b""
             last = tree.body[-1] if tree.body else None
             if isinstance(last, ast.Expr) and not (cell.kept and self._shows_plainly(last.value)):
                 return b""
-            if not all(map(self._replaceable, names)) or not self._undisturbed():
+            if not self._undisturbed() or not self._result_ends_unnoticed():
                 return b""
-        except Exception:  # user code has made something else of what is looked at
+        except Exception:  # as in `candidate`
             return b""
         record = json.dumps([cell.number, cell.kept, cell.code]).encode()
         return record if len(record) <= LONGEST_REPEATED else b""
@@ -103,9 +130,9 @@ class Repeatable:
         shell = self._shell
         return (
             self._found() == self._machinery
+            and shell.home.gate.usual()
             and shell.kernel.debugger is None
-            and sys.gettrace() is None
-            and sys.getprofile() is None
+            and not warm.observed()
             and all(
                 callback in self._callbacks[name] or callback.__module__.startswith(_DRAWS)
                 for name, callbacks in shell.events.callbacks.items()
@@ -116,20 +143,35 @@ class Repeatable:
     def _shows_plainly(self, node: ast.expr) -> bool:
         """Whether a result is shown by nothing of the user's, and drives none of theirs out of `Out`."""
         shell, formatter = self._shell, self._shell.display_formatter
-        values: tuple[object, ...] = (node.value,) if isinstance(node, ast.Constant) else (0, 0.0, 0j)
+        values: tuple[object, ...] = ()
+        if is_number(node):
+            values = 0, 0.0
+        elif isinstance(node, ast.Constant):
+            values = (node.value,)
         text = formatter.formatters["text/plain"]
-        results, oldest = shell.user_ns["_oh"], shell.user_ns.get("___")
         return (
-            len(results) + 1 < shell.displayhook.cache_size
-            and all(text.type_printers.get(type(value)) is self._printers.get(type(value)) for value in values)
-            and all(text.singleton_printers.get(id(value)) is self._singletons.get(id(value)) for value in values)
-            and all(map(formatter._only_text, values))
-            and (_ends_unnoticed(oldest) or any(result is oldest for result in results.values()))
+            len(shell.user_ns["_oh"]) + 1 < shell.displayhook.cache_size
+            and bool(values)
+            and all(formatter.only_text(value) and formatting.line(text, value) is not None for value in values)
+            and self._stays(shell.user_ns.get("___"))
+        )
+
+    def _stays(self, value: object) -> bool:
+        """Whether nobody notices when a result is no longer where it was."""
+        shell = self._shell
+        kept = shell.user_ns["_oh"].values()
+        return ends_unnoticed(value, shell.user_global_ns) or any(result is value for result in kept)
+
+    def _result_ends_unnoticed(self) -> bool:
+        """IPython's record of the cell before has the result, and the exception with all that was at hand."""
+        last = self._shell.last_execution_result
+        return last is None or (
+            last.error_before_exec is None and last.error_in_exec is None and self._stays(last.result)
         )
 
     def _replaceable(self, name: str) -> bool:
-        names = self._shell.user_ns
-        return type(names) is dict and not name.startswith("_") and _ends_unnoticed(names.get(name))
+        names, all_names = self._shell.user_ns, self._shell.user_global_ns
+        return type(names) is dict and not name.startswith("_") and ends_unnoticed(names.get(name), all_names)
 
     def repeat(self, record: bytes) -> None:
         """Runs a cell again; nobody hears of it. The history must not be open yet.
@@ -138,78 +180,32 @@ class Repeatable:
         """
         number, kept, code = json.loads(record)
         request = context.Request(Frame(Kind.REQUEST, 0, 0, (b"{}", b"{}", b"{}", b"{}")))
-        request.run.count = number if kept else None
+        request.run.count, request.run.counted = (number if kept else None), True
         hook = self._shell.displayhook
         publisher, hook.publisher = hook.publisher, _Silent()
         try:
-            context.run(request, self._run, number, kept, code)
+            with survival.no_warnings():  # those of the compiler were seen, too
+                context.run(request, self._run, number, kept, code, request.run)
         finally:
             hook.publisher = publisher
             request.forget()
 
-    def _run(self, number: int, kept: bool, code: str) -> None:
+    def _run(self, number: int, kept: bool, code: str, run: context.Run) -> None:
         shell = self._shell
         cell = shell.transform_cell(code)
+        options: dict[str, Any] = {"cell_id": None, "cell_meta": {}}
+        info = ExecutionInfo(code, kept, False, True, **{k: v for k, v in options.items() if k in shell.cell_options})
+        run.result = result = ExecutionResult(info)
         if kept:
-            shell.history_manager.recall(number, code, cell)
+            shell.history_manager.recall(number, code)
+            result.execution_count = number
         name = shell.compile.cache(cell, number, raw_code=code)
+        compiled: Callable[..., Any] = shell.compile
         body = shell.compile.ast_parse(cell, filename=name).body
-        shown = body.pop() if kept and body and isinstance(body[-1], ast.Expr) else None
-        exec(shell.compile(ast.Module(body, []), name, "exec"), shell.user_ns)
-        if shown is not None:
-            shell.displayhook(eval(shell.compile(ast.Expression(shown.value), name, "eval"), shell.user_ns))
-
-
-def _harmless(node: ast.stmt, names: list[str]) -> bool:
-    """Whether a statement runs nothing of the user's; `names` gets what it gives a value to."""
-    if isinstance(node, ast.Pass):
-        return True
-    if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant) or _is_number(node.value)
-    if isinstance(node, ast.Assign):
-        for target in node.targets:
-            if not isinstance(target, ast.Name):
-                return False
-            names.append(target.id)
-        return _is_literal(node.value)
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        names.append(node.name)
-        return _defines(node)
-    return False
-
-
-def _defines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a definition looks at nothing that has been defined before."""
-    given = node.args
-    every = (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg)
-    return (
-        not node.decorator_list
-        and not getattr(node, "type_params", ())
-        and node.returns is None
-        and all(argument is None or argument.annotation is None for argument in every)
-        and all(value is None or _is_literal(value) for value in (*given.defaults, *given.kw_defaults))
-    )
-
-
-def _is_literal(node: ast.expr) -> bool:
-    if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
-        return all(map(_is_literal, node.elts))
-    if isinstance(node, ast.Dict):
-        return all(key is not None and _is_literal(key) for key in node.keys) and all(map(_is_literal, node.values))
-    return isinstance(node, ast.Constant) or _is_number(node)
-
-
-def _is_number(node: ast.expr) -> bool:
-    if isinstance(node, ast.UnaryOp):
-        return isinstance(node.op, (ast.USub, ast.UAdd)) and _is_number(node.operand)
-    if isinstance(node, ast.BinOp):
-        plain = isinstance(node.op, (ast.Add, ast.Sub, ast.Mult))
-        return plain and _is_number(node.left) and _is_number(node.right)
-    return isinstance(node, ast.Constant) and type(node.value) in (int, float, complex)
-
-
-def _ends_unnoticed(value: object) -> bool:
-    if type(value) is FunctionType:
-        kept = value.__defaults__ or value.__kwdefaults__ or value.__closure__ or value.__dict__
-        return not kept and not weakref.getweakrefcount(value)
-    return type(value) in _PLAIN
+        for node in body:
+            if kept and node is body[-1] and isinstance(node, ast.Expr):
+                shown = compiled(ast.Expression(node.value), name, "eval")
+                shell.displayhook(eval(shown, shell.user_global_ns, shell.user_ns))
+            else:
+                exec(compiled(ast.Module([node], []), name, "exec"), shell.user_global_ns, shell.user_ns)
+        shell.last_execution_succeeded, shell.last_execution_result = True, result

@@ -54,6 +54,8 @@ class Requests:
         if handler == self.execute:
             return handler(message)
         context.current().run.allow_stdin = self._allow_stdin
+        if handler in (self.complete, self.inspect):
+            self._shell.snapshots.doubt()  # both may run user code
         with self._shell.gate.opened():
             return handler(message)
 
@@ -63,7 +65,7 @@ class Requests:
         with self._shell.numbered(kept=cell["store_history"]) as count:
             run = context.current().run
             if run.unsaid and self._shell.snapshots.fresh and not message["content"].get("user_expressions"):
-                run.repeats = Cell(cell["code"], count, cell["store_history"])
+                run.repeats = self._shell.repeatable.candidate(Cell(cell["code"], count, cell["store_history"]))
             self._begin(cell, count)
             _, failure = self._shell.execute(**cell)
             if failure is not None or run.failed:

@@ -53,7 +53,7 @@ class WorkerShell(Counterpart, MessageParent, Failing):
         self.keepkernel_on_exit: bool | None = None
         super().__init__(*args, **kwargs)
         accepted = inspect.signature(self.run_cell).parameters
-        self._cell_options = frozenset(accepted) & {"cell_id", "cell_meta"}
+        self.cell_options = frozenset(accepted) & {"cell_id", "cell_meta"}
         self.repeatable = Repeatable(self)
 
     @default("exiter")
@@ -127,7 +127,7 @@ class WorkerShell(Counterpart, MessageParent, Failing):
         options: dict[str, Any] = {"cell_id": cell_id, "cell_meta": cell_meta}
         try:
             result = self.run_cell(
-                code, store_history=store_history, silent=silent, **{k: options[k] for k in self._cell_options}
+                code, store_history=store_history, silent=silent, **{k: options[k] for k in self.cell_options}
             )
         finally:
             if PROMPT in sys.modules:
@@ -139,7 +139,7 @@ class WorkerShell(Counterpart, MessageParent, Failing):
     ) -> tuple[ExecutionResult, Failure | None]:
         """As `execute`, in a loop that runs already, because the cell that it runs for awaits."""
         options: dict[str, Any] = {"cell_id": cell_id, "cell_meta": cell_meta}
-        options = {k: options[k] for k in self._cell_options}
+        options = {k: options[k] for k in self.cell_options}
         preprocessing, transformed = None, code
         try:
             transformed = self.transform_cell(code)
@@ -176,6 +176,13 @@ class WorkerShell(Counterpart, MessageParent, Failing):
             context.current().run.parsed = parsed
             return parsed.cell
         return super().transform_cell(raw_cell)  # type: ignore[no-any-return]
+
+    def transformed(self, code: str) -> str:
+        """As `transform_cell`; what cannot be transformed is kept as it is, as IPython does."""
+        try:
+            return self.transform_cell(code)
+        except Exception:
+            return code
 
     def transform_ast(self, node: Any) -> Any:
         """As the base class. What the cell is, is known now, and nothing of the user's has run."""

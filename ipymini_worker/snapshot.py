@@ -98,6 +98,7 @@ class Snapshots:
         self.mode = mode
         self.forking = False  # whether the fork that runs is ours
         self.stale = True  # whether the session may have changed since the last snapshot
+        self._doubtful = False  # something else than a cell or a message of a comm may have changed it
         self.refused = threading.Event()  # the supervisor has no snapshot to roll back to
         self.why_not = ""  # why there is no snapshot of the session as it is
         self.cell = 0  # the prompt number that the last snapshot was taken before; 0 for none
@@ -145,7 +146,8 @@ class Snapshots:
     @property
     def fresh(self) -> bool:
         """Whether the last snapshot, and what is to be repeated after it, are the session as it is."""
-        return self.cell > 0 and not self.stale
+        self.look()  # a thread may be over when the cell is
+        return self.cell > 0 and not self.stale and not self._doubtful
 
     def repeats(self, cell: int, record: bytes) -> bool:
         """After a cell that can be repeated no snapshot is needed: returns True if it is told to the supervisor.
@@ -153,14 +155,16 @@ class Snapshots:
         :param cell: the prompt number of the next cell.
         :param record: see `repeatable`.
         """
+        return self._try(lambda: self._repeats(cell, record))
+
+    def _repeats(self, cell: int, record: bytes) -> bool:
         if not record or not self.fresh or self.repeated >= MOST_REPEATED:
             return False
         if self._bytes + len(record) > REPEATED_BYTES or not os.path.exists(f"/proc/{self.pid}"):
             return False
-        self.look()
-        if self.stale:
-            return False
+        self.stale = True
         self._link.send(Kind.REPEATABLE, 0, (b"%d" % cell, record))
+        self.stale = False
         self.cell, self.repeated, self._bytes = cell, self.repeated + 1, self._bytes + len(record)
         return True
 
@@ -177,6 +181,12 @@ class Snapshots:
     def expire(self) -> None:
         """Something has changed the session since the last snapshot. Called in any thread."""
         self.stale = True
+
+    def doubt(self) -> None:
+        """Something may have changed the session by the way: the next cell has a snapshot after it. Called in any
+        thread.
+        """
+        self._doubtful = True
 
     def switch(self, mode: Mode) -> None:
         """Changes the mode; there are no snapshots of cells from OFF on."""
@@ -288,7 +298,7 @@ class Snapshots:
         if not flags:
             self._costs.append(_spent() - spent)
             self._taken = time.monotonic()
-            self.stale, self.cell, self.repeated, self._bytes = False, cell, 0, 0
+            self.stale, self._doubtful, self.cell, self.repeated, self._bytes = False, False, cell, 0, 0
         return False
 
     # -- the copy

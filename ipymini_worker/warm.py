@@ -172,7 +172,7 @@ def _free(loop: Loop, poll: select.poll) -> bool:
 
     :param poll: is to tell as well when the loop of the user's has something to do.
     """
-    if loop.toolkit is not None or loop.shared or _watched():
+    if loop.toolkit is not None or loop.shared or observed():
         return False
     if loop.current is None or loop.current.is_closed():
         return True
@@ -188,7 +188,7 @@ def _free(loop: Loop, poll: select.poll) -> bool:
     return True
 
 
-def _watched() -> bool:
+def observed() -> bool:
     """Whether a debugger, a profiler or a tracer looks at what is executed, or at what is allocated."""
     if sys.gettrace() is not None or sys.getprofile() is not None:
         return True

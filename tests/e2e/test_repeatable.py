@@ -10,7 +10,7 @@ import pytest
 from .client import Client
 from .conftest import StartKernel
 from .kernels import Kernel
-from .sessions import ON, copies, crash, history, run, settle, wait_copies, worker
+from .sessions import ON, copies, crash, history, run, settle, stderr, wait_copies, worker
 
 ENVIRONMENT = ON
 
@@ -38,18 +38,17 @@ def repeated(client: Client, *cells: str, **options: object) -> int:
         "pass",
         "# nothing",
         "1",
-        "-1.5e3 + 2j * 4",
+        "-1.5e3 + 2 * 4",
         "1;",
         "'text'",
         "b'bytes'",
         "True",
         "None",
-        "...",
         "x = 1",
         "x = y = -3",
         "plain = 'another'",
         "x = [1, (2.0, {'three': {4, None}}), b'5', ...]",
-        "'''a docstring'''\nx = 1\ny = 'zwei € 🎉'",
+        "x = 1\ny = 'zwei € 🎉'",
         "    x = 1",
         ">>> x = 1",
         "def f(): return missing",
@@ -84,6 +83,10 @@ def test_repeatable(client: Client, cell: str) -> None:
         "del plain",
         "import os",
         "[1]",
+        "1j",
+        "...",
+        "'" + "a" * 100 + "'",
+        "'not at the end'\nx = 1",
         "own = 1",
         "items = []",
         "with_default = 1",
@@ -146,6 +149,20 @@ def test_not_repeatable(client: Client, cell: str) -> None:
             "html.pop(int)",
         ),
         (
+            "import signal; signal.signal(signal.SIGUSR1, lambda *a: None)",
+            "signal.signal(signal.SIGUSR1, signal.SIG_DFL)",
+        ),
+        (
+            "import signal; signal.signal(signal.SIGINT, lambda *a: None)",
+            "signal.signal(signal.SIGINT, signal.default_int_handler)",
+        ),
+        ("shown = get_ipython().display_formatter; shown.format = lambda *a: ({}, {})", "del shown.format"),
+        ("hook = get_ipython().displayhook; hook.update_user_ns = lambda result: None", "del hook.update_user_ns"),
+        (
+            "import ast, warnings; shown = warnings.showwarning; warnings.showwarning = lambda *a, **k: None",
+            "warnings.showwarning = shown",
+        ),
+        (
             "import asyncio\nstop = asyncio.Event()\nasync def ticks():\n    await stop.wait()\ntask = asyncio.create_task(ticks())",
             "stop.set(); await task",
         ),
@@ -163,6 +180,60 @@ def test_what_user_code_has_put_in_between(client: Client, before: str, after: s
     finally:
         run(client, after)
     assert repeated(client, "7") == 1
+
+
+ONCE = """
+def once(*anything):
+    {away}
+    return anything[-1]
+get_ipython().{to}
+"""
+
+
+@pytest.mark.parametrize(
+    ("away", "to"),
+    [
+        ("get_ipython().events.unregister('pre_run_cell', once)", "events.register('pre_run_cell', once)"),
+        ("get_ipython().input_transformers_post.remove(once)", "input_transformers_post.append(once)"),
+    ],
+)
+def test_what_takes_itself_away_when_it_has_run(client: Client, away: str, to: str) -> None:
+    run(client, "print(1)")
+    assert client.execute(f"{ONCE.format(away=away, to=to)}").status == "ok"
+    client.execute("x = 1")
+    assert client.execute(REPEATED).text() == "0\n"
+
+
+def test_what_changes_while_it_runs(client: Client) -> None:
+    """A thread that is over when the cell is; a request that may run code of the user's."""
+    run(
+        client,
+        "import threading, time\ngot = []\n"
+        "def waits():\n    while 'begun' not in globals(): time.sleep(0)\n    got.append(1)\n"
+        "thread = threading.Thread(target=waits); thread.start()",
+    )
+    run(client, "begun = 1")
+    run(client, "x = 2")
+    crash(client)
+    assert run(client, "thread.join(); got").result == "[1]"
+    run(client, "del begun\nclass Own:\n    def __dir__(self): got.append(2); return []\nown = Own()")
+    client.ask("complete_request", {"code": "own.", "cursor_pos": 4})
+    client.ask("inspect_request", {"code": "own.x", "cursor_pos": 5, "detail_level": 0})
+    run(client, "x = 3")
+    crash(client)
+    assert set(run(client, "got").result) >= {"1", "2"}
+
+
+def test_a_function_that_holds_what_somebody_may_miss(client: Client) -> None:
+    make = (
+        "import types\nclass Own:\n    def __del__(self): pass\n"
+        "def foreign(): pass\nforeign = types.FunctionType(foreign.__code__, {'own': Own()})\n"
+        "def noted(x: int): pass\ndef documented(): pass\ndocumented.__doc__ = Own()\n"
+    )
+    for name in ("foreign", "noted", "documented"):
+        run(client, make)
+        run(client, f"{name} = 1")
+        assert client.execute(REPEATED).text() == "0\n", name
 
 
 def test_one_whose_user_expressions_run_code(client: Client) -> None:
@@ -339,6 +410,46 @@ def test_a_subshell_ends_beside_a_process_that_a_cell_has_forked(client: Client)
         assert run(client, code).result == "'gone'"
     finally:
         run(client, "os.kill(child, 9); os.waitpid(child, 0)[0] == child")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--InteractiveShell.ast_node_interactivity=all",
+        "--InteractiveShell.ast_node_interactivity=last_expr_or_assign",
+    ],
+)
+def test_what_is_configured_may_do_anything(start_kernel: StartKernel, option: str) -> None:
+    assert repeated(start_kernel(option, env=ON).connect(), "x = 1", "2") == 0
+
+
+def test_numbers_go_on_without_a_history(start_kernel: StartKernel) -> None:
+    """From the history's file, or from the cell that died, it would be known, too."""
+    client = start_kernel("--HistoryManager.hist_file=:memory:", env=ON).connect()
+    client.execute("len('')", store_history=False)
+    for i in range(3):
+        run(client, f"{i}")
+    since = len(client.messages)
+    worker(client).kill()
+    client.wait(lambda _, m: m["msg_type"] == "stream" and "Restored" in m["content"]["text"], since=since)
+    after = run(client, "len(In), Out, get_ipython().last_execution_result.result")
+    assert (after.reply["execution_count"], after.result) == (4, "(5, {0: 0, 1: 0, 2: 1, 3: 2}, 2)")
+
+
+def test_warnings_of_the_compiler_are_not_seen_again(client: Client) -> None:
+    run(client, "kept = [1]")
+    assert "SyntaxWarning" in run(client, "def f(x): return x is 1").text("stderr")
+    since = len(client.messages)
+    crash(client)
+    assert run(client, "f(2), kept").result == "(False, [1])"
+    assert "SyntaxWarning" not in stderr(client.messages[since:])
+
+
+def test_a_profile_that_is_not_there(start_kernel: StartKernel) -> None:
+    client = start_kernel("--profile=nobody-has-made-it", env=ON).connect()
+    run(client, "x = [1]")
+    crash(client)
+    assert run(client, "x").result == "[1]"
 
 
 def test_the_one_that_cannot_be_repeated_is_told_of(client: Client) -> None:

@@ -34,6 +34,10 @@ class Shell:
         """As in IPython."""
         self.pushed |= variables
 
+    def transformed(self, code: str) -> str:
+        """As that of our shell."""
+        return self.transform_cell(code)
+
     def transform_cell(self, code: str) -> str:
         """What a magic becomes."""
         return code.replace("%who", "get_ipython().run_line_magic('who', '')")

@@ -431,3 +431,25 @@ def test_what_takes_long_to_repeat_is_not_repeated(house: House, there: set[str]
     assert not house.snapshots.repeats(3, b".")
     assert house.cell(3) == 1
     assert house.snapshots.repeats(4, half)
+
+
+def test_what_cannot_be_looked_at_costs_a_snapshot(
+    house: House, there: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(path: str) -> bool:
+        raise RuntimeError(path)
+
+    monkeypatch.setattr(snapshot.os.path, "exists", refuses)
+    assert not house.snapshots.repeats(3, b"record")
+    assert house.cell(3) == 1
+
+
+def test_after_a_doubt_there_is_a_snapshot(house: House, there: set[str]) -> None:
+    """After the next cell, and not before it."""
+    house.snapshots.doubt()
+    assert not house.snapshots.before_cell(2)
+    assert house.forks == 2
+    assert not house.snapshots.repeats(3, b"record")
+    assert not house.snapshots.after_cell(3)
+    assert house.forks == 3
+    assert house.snapshots.repeats(4, b"record")
