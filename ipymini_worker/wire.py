@@ -42,7 +42,7 @@ LIMIT = 1 << 32
 MOST_PARTS = 1 << 16
 #: Most cells that are repeated after a snapshot, and most bytes of what is kept of them, and of one: that takes some
 #: hundredths of a second.
-MOST_REPEATED, REPEATED_BYTES, LONGEST_REPEATED = 128, 32 << 10, 8 << 10
+MOST_REPEATED, REPEATED_BYTES, LONGEST_REPEATED = 256, 32 << 10, 8 << 10
 #: Most bytes of what a cell asks its user.
 LONGEST_QUESTION = 1 << 20
 _RECEIVE = 256 * 1024

@@ -259,7 +259,7 @@ def test_one_that_is_answered_by_somebody_else(client: Client) -> None:
 
 
 def test_there_are_not_too_many(client: Client) -> None:
-    assert repeated(client, *["pass"] * 130) == 130 - 128 - 1
+    assert repeated(client, *["pass"] * 260) == 260 - 256 - 1
 
 
 def test_after_a_comm_message_there_is_a_snapshot(client: Client) -> None:
