@@ -56,8 +56,9 @@ def test_what_is_said_of_a_cell_that_begins_leaves_at_once(worker: Worker, monke
         patch.setattr(link, "receive", watched)
         worker.good("pass")
         worker.good("pass", silent=True)
-    begun = [read[:3] for read in reads if Kind.STARTED in read]
-    assert begun == [[Kind.STARTED, Kind.CELL, Kind.PUBLISH], [Kind.STARTED, Kind.CELL]]
+    # What comes later may have come by then, too, where the reader is slow.
+    kept, silent = (read[read.index(Kind.STARTED) :] for read in reads if Kind.STARTED in read)
+    assert (kept[:3], silent[:2]) == ([Kind.STARTED, Kind.CELL, Kind.PUBLISH], [Kind.STARTED, Kind.CELL])
     assert [kind for read in reads for kind in read].count(Kind.CELL) == 2
 
 
