@@ -18,12 +18,17 @@ def victim(frame: Frame) -> tuple[int, str]:
         content = json.loads(bytes(frame.parts[1]) or b"{}")
         code, silent = content["code"], content.get("silent", False)
         kept = isinstance(code, str) and not silent and content.get("store_history", True)
-    except (ValueError, RecursionError, KeyError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return 0, ""
     return (cell, code) if kept else (0, "")
 
 
 def hello(lost: Sequence[str], folder: str) -> dict[str, Any]:
+    """What HELLO says.
+
+    :param lost: what was lost on the way from a snapshot, in sentences.
+    :param folder: that cells claim to have their files in.
+    """
     from importlib.util import find_spec
 
     import IPython
