@@ -64,6 +64,7 @@ class Requests:
         cell = self._cell(message["content"], message["metadata"])
         with self._shell.numbered(kept=cell["store_history"]) as count:
             run = context.current().run
+            # What is yet unsaid shows that the cell is small, and that user code has put nothing in our place.
             if run.unsaid and self._shell.snapshots.fresh and not message["content"].get("user_expressions"):
                 run.repeats = self._shell.repeatable.candidate(Cell(cell["code"], count, cell["store_history"]))
             self._begin(cell, count)

@@ -33,9 +33,8 @@ class OutStream(HeaderParent, io.TextIOBase):
         self._fd = fd
         self._flags = STDERR if fd == 2 else 0
         self._buffer = _Bytes(self)
-        self.recorder: Callable[[str, str, context.Run], None] | None = (
-            None  # is told the stream's name, what it writes, and for whom
-        )
+        #: Is told the name of the stream, what is written, and for whom.
+        self.recorder: Callable[[str, str, context.Run], None] | None = None
         self._channel = "stderr" if fd == 2 else "stdout"
         self.name = f"<{self._channel}>"
         self.mode = "w"

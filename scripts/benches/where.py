@@ -33,7 +33,7 @@ def tables(quick: bool) -> str:
             return columns
 
         start, trip = each(_start, starts), each(_round_trip, cells)
-    return "\n\n".join((_table("a start", specs, start), _table("a round trip of `len('')`", specs, trip)))
+    return "\n\n".join((_table("a start", specs, start), _table(f"a round trip of `{CALL}`", specs, trip)))
 
 
 def _start(spec: Spec, times: int) -> Mapping[str, float]:

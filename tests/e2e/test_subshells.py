@@ -351,3 +351,15 @@ def test_a_kernel_that_ends_with_a_busy_subshell(start_kernel: StartKernel, how:
         kernel.process.terminate()
     client.wait_until(lambda: beside.over)
     assert kernel.wait() == 0
+
+
+def test_a_subshell_ends_beside_a_process_that_a_cell_has_forked(client: Client) -> None:
+    client.execute("import os, threading, time")
+    name = client.new_subshell()
+    client.execute("child = os.fork()\nif not child:\n    time.sleep(1000)")
+    client.ask("delete_subshell_request", {"subshell_id": name}, channel="control")
+    try:
+        code = f"while any({name!r} in t.name for t in threading.enumerate()): time.sleep(0.001)\n'gone'"
+        assert client.execute(code).result == "'gone'"
+    finally:
+        client.execute("os.kill(child, 9); os.waitpid(child, 0)[0] == child")
