@@ -4,13 +4,13 @@ known.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from ipymini_supervisor.memory import Pool
 
-_PROC, _ROOT = Path("/proc"), Path("/sys/fs/cgroup")
+_PROC, _ROOT = "/proc", "/sys/fs/cgroup"
 #: Of a pool that is used less than this no more is read: what it keeps of files makes no difference.
 _ENOUGH = 0.75
 
@@ -19,9 +19,9 @@ def oom_kills() -> int | None:
     """How many processes the system has killed for memory in our cgroup so far; None where that is not counted."""
     for version, folder in _groups():
         # In a container our own path may not be visible, but the root is.
-        file = folder / ("memory.events" if version == 2 else "memory.oom_control")
+        file = "memory.events" if version == 2 else "memory.oom_control"
         try:
-            match = re.search(r"^oom_kill (\d+)$", file.read_text(), re.M)
+            match = re.search(r"^oom_kill (\d+)$", _read(folder, file), re.M)
         except OSError:
             continue
         if match:
@@ -45,10 +45,10 @@ def pools() -> list[Pool]:
     return found
 
 
-def _groups() -> Iterator[tuple[int, Path]]:
+def _groups() -> Iterator[tuple[int, str]]:
     """Version and folder of the control groups that may count our memory: ours, those above it, the root."""
     try:
-        lines = (_PROC / "self/cgroup").read_text().splitlines()
+        lines = _read(_PROC, "self/cgroup").splitlines()
     except OSError:
         return
     for line in lines:
@@ -56,18 +56,19 @@ def _groups() -> Iterator[tuple[int, Path]]:
         if not controllers:
             version, root = 2, _ROOT
         elif "memory" in controllers.split(","):
-            version, root = 1, _ROOT / "memory"
+            version, root = 1, os.path.join(_ROOT, "memory")
         else:
             continue
-        own = Path(path.lstrip("/"))
-        if ".." not in own.parts:  # else it is above what the container shows us
-            yield from ((version, root / above) for above in (own, *own.parents) if above != Path("."))
+        names = [name for name in path.split("/") if name]
+        if ".." not in names:  # else it is above what the container shows us
+            for count in range(len(names), 0, -1):
+                yield version, os.path.join(root, *names[:count])
         yield version, root
 
 
 def _machine() -> Pool | None:
     try:
-        text = (_PROC / "meminfo").read_text()
+        text = _read(_PROC, "meminfo")
     except OSError:
         return None
     wanted = "MemTotal|MemAvailable|SwapTotal|SwapFree"
@@ -77,17 +78,22 @@ def _machine() -> Pool | None:
     return Pool("machine", total - min(free, total), total) if total and "MemAvailable" in found else None
 
 
-def _pool(version: int, folder: Path) -> Pool | None:
+def _pool(version: int, folder: str) -> Pool | None:
     if version == 2:
         used, limit, files = "memory.current", "memory.max", "inactive_file|active_file"
     else:
         used, limit, files = "memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file|total_active_file"
     try:
-        total = int((folder / limit).read_text())
-        taken = int((folder / used).read_text())
+        total = int(_read(folder, limit))
+        taken = int(_read(folder, used))
         if taken > _ENOUGH * total:
-            stat = (folder / "memory.stat").read_text()
+            stat = _read(folder, "memory.stat")
             taken -= sum(map(int, re.findall(rf"^(?:{files}) (\d+)$", stat, re.M)))
     except (OSError, ValueError):  # not there, or "max"
         return None
-    return Pool(str(folder), max(0, taken), total) if total > 0 else None
+    return Pool(folder, max(0, taken), total) if total > 0 else None
+
+
+def _read(folder: str, name: str) -> str:
+    with open(os.path.join(folder, name), encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()

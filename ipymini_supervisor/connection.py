@@ -145,6 +145,8 @@ def _is_z85(text: str) -> bool:
 
 
 def _is_scheme(scheme: str) -> bool:
+    if scheme == "hmac-sha256":  # everybody's, and the one that needs no OpenSSL
+        return True
     import hashlib
 
     kind, _, algorithm = scheme.partition("-")

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-#: By the module's name: what is asked of it while libraries are imported. pyzmq pickles on request and finds ports at
-#: random; it, and Python's own uuid, which msgspec imports, ask what they run on.
+#: By the module's name: what is asked of it while libraries are imported. pyzmq pickles and writes JSON on request and
+#: finds ports at random; it, and Python's own uuid, which msgspec imports, ask what they run on. `logging` shows errors
+#: that somebody logs.
 UNUSED: Mapping[str, Mapping[str, Any]] = {
     "pickle": {"DEFAULT_PROTOCOL": 4},
     "random": {},
+    "json": {},
+    "textwrap": {},
+    "traceback": {},
     "platform": {
         "system": lambda: os.uname().sysname,
         "python_implementation": lambda: {"pypy": "PyPy"}.get(sys.implementation.name, "CPython"),

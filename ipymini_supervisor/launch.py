@@ -120,6 +120,8 @@ def load() -> None:
     from ipymini_supervisor.later import Lean
 
     with Lean():
+        import logging  # noqa: F401
+
         import ipymini_supervisor.sockets  # noqa: F401
 
 

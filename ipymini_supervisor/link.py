@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _socket  # see `spawning`
 import array
 import os
-import socket
 from collections import deque
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ from ipymini_worker.wire import Decoder, Frame, Kind, Part, WireError, encode
 
 #: Descriptors that are taken along with what arrives, and kept until somebody asks for them.
 _DESCRIPTORS = 4
-_ROOM = socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
+_ROOM = _socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
 
 
 class DescriptorLost(Exception):
@@ -26,7 +26,7 @@ class Link:
     :param name: "work" or "control".
     """
 
-    def __init__(self, sock: socket.socket, name: str) -> None:
+    def __init__(self, sock: _socket.socket, name: str) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._decoder = Decoder("worker", name)
@@ -58,12 +58,12 @@ class Link:
         """
         with self._decoder.buffer() as buffer:
             try:
-                count, extra, flags, _ = self._socket.recvmsg_into([buffer], _ROOM, socket.MSG_CMSG_CLOEXEC)
+                count, extra, flags, _ = self._socket.recvmsg_into([buffer], _ROOM, _socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return []
             except OSError:
                 count, extra, flags = 0, [], 0
-        self._cut |= bool(flags & socket.MSG_CTRUNC)
+        self._cut |= bool(flags & _socket.MSG_CTRUNC)
         if extra:
             self._keep(extra)
         if count == 0:
@@ -81,7 +81,7 @@ class Link:
 
     def _keep(self, extra: Iterable[tuple[int, int, bytes]]) -> None:
         for level, kind, data in extra:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
                 numbers = array.array("i")
                 numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
                 self._descriptors.extend(numbers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -28,7 +27,11 @@ class ForPeople(logging.Formatter):
         record.message = _one_line(record.message)
         facts = getattr(record, FACTS, None)
         line = super().formatMessage(record)
-        return f"{line} {json.dumps(facts)}" if facts else line
+        if not facts:
+            return line
+        import json  # most kernels log nothing
+
+        return f"{line} {json.dumps(facts)}"
 
 
 class ForPrograms(logging.Formatter):
@@ -50,6 +53,8 @@ class ForPrograms(logging.Formatter):
             entry[FACTS] = facts
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
+        import json
+
         return json.dumps(entry, default=str)
 
 

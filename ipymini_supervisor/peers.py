@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _socket  # see `spawning`
 import fcntl
 import os
 import select
-import socket
 import stat
 import struct
 import termios
@@ -37,7 +37,7 @@ def end(address: str, before: Mapping[int, int]) -> tuple[int, int]:
         for fd, connection in connections.items():
             if fd in before and not _writable(connection) and _unread(connection) == before[fd]:
                 try:
-                    connection.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(_socket.SHUT_RDWR)
                 except OSError:  # it has ended by itself
                     continue
                 ended += 1
@@ -45,14 +45,14 @@ def end(address: str, before: Mapping[int, int]) -> tuple[int, int]:
 
 
 @contextmanager
-def _connections(address: str) -> Iterator[dict[int, socket.socket]]:
+def _connections(address: str) -> Iterator[dict[int, _socket.socket]]:
     # By duplicates: libzmq, in its own thread, may close a descriptor at any moment, and the number may be another
     # socket's the next moment.
     found = {}
     try:
         for fd in [int(name) for name in os.listdir("/dev/fd") if _is_socket(int(name))]:
             try:
-                duplicate = socket.socket(fileno=os.dup(fd))
+                duplicate = _socket.socket(fileno=os.dup(fd))
             except OSError:  # it has gone meanwhile
                 continue
             if _is_at(duplicate, address):
@@ -72,7 +72,7 @@ def _is_socket(fd: int) -> bool:
         return False
 
 
-def _is_at(connection: socket.socket, address: str) -> bool:
+def _is_at(connection: _socket.socket, address: str) -> bool:
     try:
         connection.getpeername()  # fails for the one that listens
         name = connection.getsockname()
@@ -82,13 +82,13 @@ def _is_at(connection: socket.socket, address: str) -> bool:
     return str(name[1]) == address.rpartition(":")[2] if isinstance(name, tuple) else name == address
 
 
-def _writable(connection: socket.socket) -> bool:
+def _writable(connection: _socket.socket) -> bool:
     poll = select.poll()
     poll.register(connection, select.POLLOUT)
     return bool(poll.poll(0))
 
 
-def _unread(connection: socket.socket) -> int:
+def _unread(connection: _socket.socket) -> int:
     """The bytes that wait in the system; 0 where it does not say."""
     try:
         return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0])

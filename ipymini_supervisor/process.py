@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _socket  # see `spawning`
 import errno
 import os
 import select
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -140,7 +140,7 @@ def adopt(pid: int, ends: spawning.Ends) -> Process:
         ends.close_ours()
         signal_group(pid, signal.SIGKILL)
         raise
-    links = Link(socket.socket(fileno=work), "work"), Link(socket.socket(fileno=control), "control")
+    links = Link(_socket.socket(fileno=work), "work"), Link(_socket.socket(fileno=control), "control")
     return Process(pid, *links, stdout, stderr, fault, watch)
 
 

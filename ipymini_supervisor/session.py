@@ -11,7 +11,6 @@ their own.
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -20,14 +19,14 @@ from typing import Any
 
 import msgspec
 
+from ipymini_supervisor.signing import Signer, equal
+
 DELIMITER = b"<IDS|MSG>"
 PROTOCOL_VERSION = "5.5"
 #: Most parts that a message may have; a frame of the link takes more.
 MOST_PARTS = 16384
 #: Most bytes of a message, where nobody asks for another limit.
 LARGEST = 1 << 30
-#: Bytes up to which parts are joined to be signed: below, a copy costs less than one call for each.
-_JOINED = 1 << 14
 _REMEMBERED = 65536  # signatures kept against replays
 _MOST_IDENTITIES = 16  # one for each ROUTER on the way
 _LARGEST_HEADER = 1 << 16  # bytes of a header, and of all identities together
@@ -88,7 +87,7 @@ class Session:
         name = os.urandom(16).hex()
         self.id = f"{name[:8]}-{name[8:]}"
         self._limit = limit
-        self._hmac = hmac.new(key, digestmod=scheme.removeprefix("hmac-")) if key else None
+        self._signer = Signer(key, scheme.removeprefix("hmac-")) if key else None
         self._prefix = f"{self.id}_{os.getpid()}_"
         self._count = 0
         self._seen: set[bytes] = set()
@@ -96,15 +95,7 @@ class Session:
 
     def sign(self, parts: Sequence[Part]) -> bytes:
         """The signature over header, parent header, metadata and content, as hexadecimal digits."""
-        if self._hmac is None:
-            return b""
-        digest = self._hmac.copy()
-        if sum(map(len, parts)) <= _JOINED:
-            digest.update(b"".join(parts))
-        else:
-            for part in parts:
-                digest.update(part)
-        return digest.hexdigest().encode("ascii")
+        return b"" if self._signer is None else self._signer.sign(parts)
 
     def header(self, msg_type: str) -> bytes:
         """A new header (protocol: Message header)."""
@@ -150,9 +141,9 @@ class Session:
             raise MessageError("with too many identities")
         if len(signed[0]) > _LARGEST_HEADER:
             raise MessageError("whose header is too long")
-        if self._hmac is not None:
+        if self._signer is not None:
             # What cannot be a signature costs nobody a look at a gigabyte.
-            if len(signature) != 2 * self._hmac.digest_size or not hmac.compare_digest(signature, self.sign(signed)):
+            if len(signature) != self._signer.digits or not equal(signature, self._signer.sign(signed)):
                 raise MessageError("not signed with this kernel's key")
             self._refuse_replay(bytes(signature))
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _socket  # see `spawning`
 import signal
-import socket
 from collections.abc import Iterable
 
 #: What the system sends when a program is at fault, what stops it, and what does nothing by itself.
@@ -22,7 +22,7 @@ class Signals:
     """
 
     def __init__(self, numbers: Iterable[int]) -> None:
-        self._receive, self._send = socket.socketpair()
+        self._receive, self._send = _socket.socketpair()
         self._receive.setblocking(False)
         self._send.setblocking(False)
         signal.set_wakeup_fd(self._send.fileno(), warn_on_full_buffer=False)

@@ -5,9 +5,10 @@ A copy ends when its socket is closed, ours or by our death; so none can be left
 
 from __future__ import annotations
 
+import _socket  # see `spawning`
+import array
 import logging
 import os
-import socket
 from collections.abc import Sequence
 
 from ipymini_supervisor import oomscore, process
@@ -28,7 +29,7 @@ class Snapshot:
 
     def __init__(self, fd: int, pid: int, cell: int) -> None:
         try:
-            self._socket = socket.socket(fileno=fd)
+            self._socket = _socket.socket(fileno=fd)
         except OSError:
             os.close(fd)
             raise
@@ -84,7 +85,8 @@ class Snapshot:
         oomscore.expose(self.pid)
 
         def wake(files: Sequence[int]) -> None:
-            socket.send_fds(self._socket, [b"R"], list(files))
+            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", files))
+            self._socket.sendmsg([b"R"], [rights])
 
         try:
             return process.resume(self.pid, wake)

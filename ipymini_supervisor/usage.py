@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _socket  # see `spawning`
 import os
-import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,7 +33,7 @@ def usage(pids: Iterable[int], pss: int | None) -> dict[str, Any]:
     virtual = psutil.virtual_memory()
     return {
         "status": "ok",
-        "hostname": socket.gethostname(),
+        "hostname": _socket.gethostname(),
         "pid": os.getpid(),
         "kernel_cpu": cpu,
         "kernel_memory": memory if pss is None else pss,

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import atexit
 import copy
+import logging
 import os
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,8 +27,9 @@ from IPython.core.shellapp import InteractiveShellApp, shell_aliases, shell_flag
 from traitlets import Any as AnyTrait
 from traitlets import TraitError, Type, Unicode
 from traitlets.config import Config
-from traitlets.config.application import Application
+from traitlets.config.application import Application, LevelFormatter
 
+from ipymini_worker import imports
 from ipymini_worker.shell import WorkerShell
 
 #: Folders besides the profile's in which IPython looks for scripts.
@@ -62,12 +62,21 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
         """The path of the connection file, in full."""
         return os.path.abspath(self.connection_file)
 
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(log=_log(type(self).__name__), **traits)
+
     def configure(self, arguments: Sequence[str]) -> None:
         """Reads `arguments` and the configuration files. What makes no sense costs a warning, never the kernel."""
         accepted = self._accepted(arguments)
+        if not accepted:
+            with imports.put_off("tempfile.mkdtemp"):  # for folders that cannot be used
+                self.ipython_dir  # noqa: B018
         try:
             self.initialize(accepted)
         except OSError as error:  # there is no folder for profiles, and none can be made
+            import shutil
+            import tempfile
+
             folder = tempfile.mkdtemp(prefix="ipython-")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             print(f"The IPython folder cannot be used ({error}); history and profile are temporary.", file=sys.stderr)
@@ -151,6 +160,24 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
                 step()
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 print(f"Start-up step {step.__name__} failed: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def _log(name: str) -> logging.Logger:
+    """What an application logs to where nothing of that is configured; else it sets up its own in its place.
+
+    The same as traitlets makes, which takes a fortieth of the start, for the sake of warnings that hardly anybody gets.
+    """
+    log = logging.getLogger(name)
+    if not log.handlers:
+        log.propagate = False
+        log.setLevel(logging.DEBUG)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setLevel(logging.WARNING)
+        traits = Application.class_traits()
+        formatter = LevelFormatter(traits["log_format"].default_value, traits["log_datefmt"].default_value)
+        handler.setFormatter(formatter)
+        log.addHandler(handler)
+    return log
 
 
 def _has_scripts(folder: str) -> bool:

@@ -5,12 +5,14 @@ Linux only. It works on descriptors, whoever has opened them.
 
 from __future__ import annotations
 
+import _socket  # see `link`
 import fcntl
 import os
 import select
-import socket
 import stat
+import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, NamedTuple
 
 _TERMINALS = ("/dev/ptmx", "/dev/pts/")
@@ -40,21 +42,21 @@ class Server(NamedTuple):
     @classmethod
     def of(cls, fd: int) -> Server | None:
         """What is needed to make `fd` again; None if that cannot be done."""
-        with socket.socket(fileno=os.dup(fd)) as sock:
-            if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        with closing(_socket.socket(fileno=os.dup(fd))) as sock:
+            if sock.family not in (_socket.AF_INET, _socket.AF_INET6):
                 return None
-            listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listens or (sock.type == socket.SOCK_DGRAM and sock.getsockname()[1]):
+            listens = sock.type == _socket.SOCK_STREAM and sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN)
+            if listens or (sock.type == _socket.SOCK_DGRAM and sock.getsockname()[1]):
                 return cls(fd, sock.family, sock.type, sock.getsockname(), os.get_blocking(fd))
         return None
 
     def open(self) -> bool:
         """Binds it again, in the place of whatever `fd` is by now; returns whether that worked."""
         try:
-            with socket.socket(self.family, self.kind) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with closing(_socket.socket(self.family, self.kind)) as sock:
+                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
                 sock.bind(self.address)
-                if self.kind == socket.SOCK_STREAM:
+                if self.kind == _socket.SOCK_STREAM:
                     sock.listen()
                 sock.setblocking(self.blocking)
                 _replace(self.fd, os.dup(sock.fileno()))
@@ -68,6 +70,17 @@ class Cut(NamedTuple):
 
     connections: int  #: pipes, sockets and terminals whose other ends were still there
     servers: list[Server]
+
+
+def receive_descriptors(sock: _socket.socket, count: int) -> list[int]:
+    """Waits for a byte with so many descriptors; none if there is an end of file, or if it is not as many."""
+    size = struct.calcsize("i")
+    data, told, _, _ = sock.recvmsg(1, _socket.CMSG_LEN(count * size))
+    found: list[int] = []
+    for level, kind, content in told:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            found.extend(fd for (fd,) in struct.iter_unpack("i", content[: len(content) // size * size]))
+    return found if data and len(found) == count else []
 
 
 def connected(opened: Iterable[tuple[int, str]] | None = None) -> frozenset[int]:
@@ -114,7 +127,7 @@ def exclusive(opened: Iterable[tuple[int, str]]) -> bool:
 def _is_bound(fd: int) -> bool:
     """To an address at which it waits for others; one that is connected has some address, too, but nobody wants it."""
     try:
-        with socket.socket(fileno=os.dup(fd)) as sock:
+        with closing(_socket.socket(fileno=os.dup(fd))) as sock:
             name = sock.getsockname()
             bound = bool(name[1] if isinstance(name, tuple) else name)
             return bound and not _is_connected(sock)
@@ -122,7 +135,7 @@ def _is_bound(fd: int) -> bool:
         return False
 
 
-def _is_connected(sock: socket.socket) -> bool:
+def _is_connected(sock: _socket.socket) -> bool:
     try:
         sock.getpeername()
     except OSError:
@@ -188,12 +201,12 @@ def cut_connections(
 
 def _nobody(fd: int) -> int:
     """A socket in the place of `fd` with nobody at the other end."""
-    with socket.socket(fileno=os.dup(fd)) as old:
-        if old.type == socket.SOCK_DGRAM or old.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    with closing(_socket.socket(fileno=os.dup(fd))) as old:
+        if old.type == _socket.SOCK_DGRAM or old.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
             # Never ready, or a loop that serves it would have no rest.
-            family = socket.AF_UNIX if old.family == socket.AF_UNIX else socket.AF_INET
-            return socket.socket(family, socket.SOCK_DGRAM).detach()
-    here, there = socket.socketpair()
+            family = _socket.AF_UNIX if old.family == _socket.AF_UNIX else _socket.AF_INET
+            return _socket.socket(family, _socket.SOCK_DGRAM).detach()
+    here, there = _socket.socketpair()
     there.close()
     return here.detach()
 

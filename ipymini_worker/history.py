@@ -18,12 +18,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from IPython.core import history as ipython
+from traitlets import default
 
 from ipymini_worker import context, historyfile, historyforks
 from ipymini_worker.historyfile import MEMORY
@@ -51,10 +51,15 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
     _writer: threading.Thread | None
     using_thread = True  # IPython asks before it sets `save_flag`
 
+    @default("enabled")
+    def _enabled_default(self) -> bool:
+        """As the base class, which loads SQLite to see; whether it can be loaded shows when something is written."""
+        return historyfile.loadable()
+
     def __init__(self, shell: Any = None, config: Any = None, **traits: Any) -> None:
         self._connection: Any = None  # for reading
         self._number = 0  # of the session, once it has one
-        self._started = _now()
+        self._started = historyfile.now()
         self._wanted = False  # that the thread writes
         self._not_before = perf_counter() + _GRACE  # when it may
         self._said = False
@@ -91,7 +96,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
                     if not historyfile.corrupt(error):
                         # IPython would move the file away, although nothing is wrong with it.
                         self._complain(error)
-                        return historyfile.empty()
+                        return historyfile.empty() if self.enabled else ipython.DummyDB()
                     self._number = 0  # which is that of a session in the file that is moved away
             try:
                 super().init_db()
@@ -106,7 +111,11 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
 
     def _connect(self, patience: float) -> Any:
         """A connection for the calling thread, see `historyfile.connect`."""
-        return historyfile.connect(str(self.hist_file), self.connection_options, patience)
+        try:
+            return historyfile.connect(str(self.hist_file), self.connection_options, patience)
+        except ImportError:
+            self.enabled = False  # what IPython makes of it at once
+            raise
 
     def close(self) -> None:
         """Ends the thread, and closes the connection for reading; what is not written stays so."""
@@ -159,7 +168,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
 
     def new_session(self, conn: Any = None) -> None:
         """Another session begins; it gets its number when it is needed."""
-        self._number, self._started = 0, _now()
+        self._number, self._started = 0, historyfile.now()
 
     def end_session(self) -> None:
         """As the base class; a session in which nothing was done leaves nothing in the database."""
@@ -277,7 +286,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
     def _insert(self, connection: Any, number: int, line: int, source: str, raw: str) -> int:
         """Writes one input; returns the number of the session, which is another one where the line is taken."""
         if not historyfile.add_input(connection, number, line, source, raw):
-            self._started = _now()
+            self._started = historyfile.now()
             number = historyfile.begin(connection, self._started)
             historyfile.add_input(connection, number, line, source, raw)
         return number
@@ -389,7 +398,3 @@ def _cut(manager: Any, length: int) -> None:
     for inputs in (manager.input_hist_parsed, manager.input_hist_raw):
         inputs.extend([""] * (length - len(inputs)))
         del inputs[length:]
-
-
-def _now() -> str:
-    return datetime.now().isoformat(" ", "microseconds")

@@ -1,12 +1,15 @@
 """The database of the history, as IPython lays it out: what is in it and how it gets there.
 
-Every function but the first two works in a transaction, or outside of one, as the caller has it. SQLite is loaded when
-a database is opened, which most kernels do behind their first cell.
+A function that is given a connection works in a transaction, or outside of one, as the caller has it. SQLite is
+loaded when a database is opened, which most kernels do behind their first cell.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from datetime import datetime
+from importlib.machinery import PathFinder
 from typing import Any
 
 MEMORY = ":memory:"
@@ -21,12 +24,23 @@ _TABLES = (
 )
 
 
+def now() -> str:
+    """The time as the start of a session is written."""
+    return datetime.now().isoformat(" ", "microseconds")
+
+
+def loadable() -> bool:
+    """Whether there is SQLite in this Python, as far as that can be seen without loading it."""
+    return "_sqlite3" in sys.builtin_module_names or PathFinder.find_spec("_sqlite3") is not None
+
+
 def connect(path: str, options: Mapping[str, Any], patience: float) -> Any:
     """A connection for the calling thread.
 
     :param options: of the user's, for `sqlite3.connect`.
     :param patience: seconds to wait where the database is locked.
     :raises sqlite3.Error: the database cannot be used.
+    :raises ImportError: SQLite cannot be loaded.
     """
     import sqlite3
 
@@ -88,15 +102,15 @@ def inputs(connection: Any, session: int, first: int) -> dict[int, tuple[str, st
 
 def is_sqlite(error: Exception) -> bool:
     """Whether SQLite has raised it."""
-    import sqlite3
-
-    return isinstance(error, sqlite3.Error)
+    sqlite3 = sys.modules.get("sqlite3")  # without it, it has not
+    return sqlite3 is not None and isinstance(error, sqlite3.Error)
 
 
 def corrupt(error: Exception) -> bool:
     """Whether the file is no database, or none any longer."""
-    import sqlite3
-
+    sqlite3 = sys.modules.get("sqlite3")
+    if sqlite3 is None:
+        return False
     return isinstance(error, sqlite3.DatabaseError) and not isinstance(
         error, (sqlite3.OperationalError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
     )

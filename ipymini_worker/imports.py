@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -50,6 +52,39 @@ class AfterImport:
             self._then.pop(name, None)  # only now: whoever looked for it may not have imported it, or was interrupted
 
         return exec_module
+
+
+@contextmanager
+def put_off(*names: str) -> Iterator[None]:
+    """For the time of its body, and for who imports them in it, modules have one function each, which imports them.
+
+    :param names: of the functions, with their modules'; a module that is there already is left as it is.
+    """
+    made = []
+    for module, _, function in (name.rpartition(".") for name in names):
+        if module not in sys.modules:
+            stand_in = ModuleType(module)
+            setattr(stand_in, function, _late(stand_in, function))
+            sys.modules[module] = stand_in
+            made.append(stand_in)
+    try:
+        yield
+    finally:
+        for stand_in in made:
+            _withdraw(stand_in)
+
+
+def _late(stand_in: ModuleType, function: str) -> Callable[..., Any]:
+    def late(*args: Any, **options: Any) -> Any:
+        _withdraw(stand_in)
+        return getattr(import_module(stand_in.__name__), function)(*args, **options)
+
+    return late
+
+
+def _withdraw(stand_in: ModuleType) -> None:
+    if sys.modules.get(stand_in.__name__) is stand_in:
+        del sys.modules[stand_in.__name__]
 
 
 def debugger(pdb: Any) -> None:

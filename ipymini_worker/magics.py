@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from importlib.util import find_spec
@@ -84,6 +83,8 @@ class KernelMagics(Magics):  # type: ignore[misc]  # IPython is not typed
             raise UsageError("There is no qtconsole in this environment; %pip install qtconsole PySide6 brings it.")
         path = self.shell.config.get("IPKernelApp", {}).get("connection_file", "")
         command = [sys.executable, "-m", "qtconsole", "--existing", path, *arg_split(line)]
+        import subprocess
+
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     @line_magic  # type: ignore[untyped-decorator]

@@ -89,13 +89,14 @@ class Worker:
         sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc,assignment]
         os.register_at_fork(after_in_child=self._forked)
         # From here on the import of anything may be slow or fail, and the user must be able to see why.
-        from ipymini_worker import comms
-        from ipymini_worker.app import IPKernelApp
-        from ipymini_worker.helpers import AliasFinder
-        from ipymini_worker.identity import cells
-        from ipymini_worker.identity.assembly import assemble
-        from ipymini_worker.identity.kernel import Kernel
-        from ipymini_worker.running import Home
+        with imports.put_off("logging.config.dictConfig", "uuid.uuid4"):  # of which traitlets and comm need no more
+            from ipymini_worker import comms
+            from ipymini_worker.app import IPKernelApp
+            from ipymini_worker.helpers import AliasFinder
+            from ipymini_worker.identity import cells
+            from ipymini_worker.identity.assembly import assemble
+            from ipymini_worker.identity.kernel import Kernel
+            from ipymini_worker.running import Home
 
         AliasFinder.install()
         manager = comms.install(self._publisher)

@@ -15,7 +15,7 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 from traitlets import Any as AnyTrait
 from traitlets import Type, default
 
-from ipymini_worker import command, context, large, toolkits
+from ipymini_worker import context, large, toolkits
 from ipymini_worker.awaits import needs_loop
 from ipymini_worker.context import Failure
 from ipymini_worker.display import WorkerDisplayHook, WorkerDisplayPublisher
@@ -27,6 +27,7 @@ from ipymini_worker.identity.parents import MessageParent
 from ipymini_worker.interrupts import not_swallowed
 from ipymini_worker.magics import KernelMagics
 from ipymini_worker.repeatable import Repeatable
+from ipymini_worker.tokens import Transformers
 
 
 class WorkerShell(Counterpart, MessageParent, Failing):
@@ -59,6 +60,10 @@ class WorkerShell(Counterpart, MessageParent, Failing):
     @default("exiter")
     def _exiter_default(self) -> ZMQExitAutocall:
         return ZMQExitAutocall(self)
+
+    @default("input_transformer_manager")
+    def _input_transformer_manager_default(self) -> Transformers:
+        return Transformers()
 
     # -- construction, in the order in which the base class calls it
 
@@ -254,6 +259,8 @@ class WorkerShell(Counterpart, MessageParent, Failing):
         """`!cmd`: runs a shell command with its output in the cell; the exit status is left in `_exit_code`."""
         if cmd.rstrip().endswith("&"):
             raise OSError("Background processes are not supported by !; use subprocess.Popen or %%bash --bg.")
+        from ipymini_worker import command  # what it is made of takes a fortieth of the start
+
         self.user_ns["_exit_code"] = command.run(self.var_expand(cmd, depth=1), sys.stdout.write)
 
     system = system_piped

@@ -14,11 +14,11 @@ later: then the copy has become the worker, and whoever called goes back to wait
 
 from __future__ import annotations
 
+import _socket  # see `link`
 import enum
 import gc
 import os
 import resource
-import socket
 import sys
 import threading
 import time
@@ -270,7 +270,7 @@ class Snapshots:
             opened = list(connections.descriptors())
             before = _Before(_random_state(), connections.connected(opened), connections.positions(opened))
             exclusive = connections.exclusive(opened)
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         except OSError as error:
             self.why_not = f"The system refuses a copy ({error.strerror})."
             return False
@@ -303,11 +303,11 @@ class Snapshots:
 
     # -- the copy
 
-    def _live(self, own: socket.socket, lost: survival.Lost, before: _Before, cell: int) -> None:
+    def _live(self, own: _socket.socket, lost: survival.Lost, before: _Before, cell: int) -> None:
         """Sleeps until the copy ends, or becomes the worker; returns in the latter case only."""
         try:
             os.setpgid(0, 0)
-            own = socket.socket(fileno=private_fd(own.detach()))
+            own = _socket.socket(fileno=private_fd(own.detach()))
             own.setblocking(True)  # whatever user code has made of the default timeout: it would end the copy
             if _is_over(own):
                 os._exit(0)
@@ -322,8 +322,8 @@ class Snapshots:
             cut = connections.cut_connections(keep, before.peers, before.places)
             for fd in self._forker.cut:
                 os.close(fd)
-            data, files, _, _ = socket.recv_fds(own, 1, len(Files._fields))
-            if not data or len(files) != len(Files._fields):
+            files = connections.receive_descriptors(own, len(Files._fields))
+            if not files:
                 os._exit(0)
             own.close()
             _write("/proc/self/comm", name)
@@ -339,10 +339,10 @@ class Snapshots:
             os._exit(1)  # whatever it was, the supervisor sees that there is no copy any longer
 
 
-def _is_over(own: socket.socket) -> bool:
+def _is_over(own: _socket.socket) -> bool:
     """Whether the copy has been discarded already."""
     try:
-        return not own.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return not own.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
 

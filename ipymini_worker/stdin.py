@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import builtins
-import getpass
 import json
 import sys
-from queue import SimpleQueue
-from typing import Any
-
-from IPython.core.error import StdinNotImplementedError
+from typing import TYPE_CHECKING, Any
 
 from ipymini_worker import context, jsonable
+from ipymini_worker.imports import AfterImport
 from ipymini_worker.link import Link
 from ipymini_worker.wire import LONGEST_QUESTION, Kind
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 _NO_CELL = "input() in a thread can be answered only while a cell runs; wait for the thread in its cell."
 
@@ -31,6 +31,9 @@ class Stdin:
     def install(self) -> None:
         """Puts `input` and `getpass.getpass` in the place of Python's own."""
         builtins.input = self.input
+        AfterImport({"getpass": self._take_getpass}).install()
+
+    def _take_getpass(self, getpass: Any) -> None:
         getpass.getpass = self.getpass
 
     def input(self, prompt: object = "", /) -> str:
@@ -51,9 +54,7 @@ class Stdin:
         if request.over:  # a thread of an earlier cell asks in the cell that runs now
             request = context.active()
         if not request.run.allow_stdin and not request.over:
-            raise StdinNotImplementedError(
-                "This frontend does not support input requests, so input() cannot be answered here."
-            )
+            raise _refusal("This frontend does not support input requests, so input() cannot be answered here.")
         question = jsonable.encode({"prompt": prompt, "password": password})
         if len(question) > LONGEST_QUESTION:
             raise ValueError(f"A prompt of {len(prompt)} characters is too long.")
@@ -63,15 +64,17 @@ class Stdin:
             return self._answer(request, question)
 
     def _answer(self, request: context.Request, question: bytes) -> str:
+        from queue import SimpleQueue
+
         # A new queue, because an answer that an interrupted question left behind must not answer this one.
         answers = self._answers[request.id] = SimpleQueue()
         try:
             if request.over:
-                raise StdinNotImplementedError(_NO_CELL)
+                raise _refusal(_NO_CELL)
             self._link.send(Kind.INPUT_REQUEST, request.id, (question,))
             answer = answers.get()
             if answer is None:
-                raise StdinNotImplementedError(_NO_CELL)
+                raise _refusal(_NO_CELL)
             if isinstance(answer, BaseException):
                 raise answer
             content: dict[str, Any] = json.loads(answer)
@@ -101,3 +104,11 @@ class Stdin:
         answers = self._answers.get(request)
         if answers is not None:
             answers.put(None)
+
+
+def _refusal(sentence: str) -> Exception:
+    """IPython's own error, in a file that is loaded before IPython is."""
+    from IPython.core.error import StdinNotImplementedError
+
+    error: Exception = StdinNotImplementedError(sentence)
+    return error

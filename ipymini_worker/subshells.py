@@ -7,10 +7,10 @@ subshells there are.
 
 from __future__ import annotations
 
+import _socket  # see `link`
 import contextvars
 import os
 import signal
-import socket
 import sys
 import threading
 import traceback
@@ -43,7 +43,7 @@ class Requests:
 
     def __init__(self) -> None:
         self._waiting: deque[context.Request | None] = deque()
-        ends = [socket.socket(fileno=private_fd(end.detach())) for end in socket.socketpair()]
+        ends = [_socket.socket(fileno=private_fd(end.detach())) for end in _socket.socketpair()]
         self._reader, self._writer = ends
         for end in ends:
             end.setblocking(False)
@@ -80,7 +80,7 @@ class Requests:
         self._waiting.append(None)
         try:
             with suppress(BrokenPipeError):
-                self._writer.shutdown(socket.SHUT_WR)  # a process that cells have forked may have it, too
+                self._writer.shutdown(_socket.SHUT_WR)  # a process that cells have forked may have it, too
             self._writer.close()
         except OSError as error:
             raise LinkLost from error

@@ -6,14 +6,13 @@ Linux only. Everything here works on what other libraries have loaded and import
 
 from __future__ import annotations
 
+import _socket  # see `link`
 import os
-import selectors
 import signal
-import socket
 import sys
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipymini_worker.connections import descriptors
@@ -96,7 +95,7 @@ def _draws() -> bool:
 def _is_display(fd: int) -> bool:
     """Whether a socket leads to an X server or a Wayland compositor."""
     try:
-        with socket.socket(fileno=os.dup(fd)) as sock:
+        with closing(_socket.socket(fileno=os.dup(fd))) as sock:
             peer: Any = sock.getpeername()
     except OSError:
         return False
@@ -240,8 +239,9 @@ def _repair_multiprocessing() -> None:
 
 def _repair_loop(loop: Any) -> None:
     """An epoll instance is shared with the original, and the threads of the default executor are gone."""
-    selector = getattr(loop, "_selector", None)
-    if loop is None or loop.is_closed() or not isinstance(selector, selectors.BaseSelector):
+    selector: Any = getattr(loop, "_selector", None)
+    selectors = sys.modules.get("selectors")
+    if loop is None or loop.is_closed() or selectors is None or not isinstance(selector, selectors.BaseSelector):
         return
     fresh = selectors.DefaultSelector()
     for key in list(selector.get_map().values()):

@@ -24,7 +24,6 @@ from typing import Any
 
 from ipymini_worker import survival
 from ipymini_worker.interrupts import drop_flag
-from ipymini_worker.latecompleter import recursion_limit_kept
 from ipymini_worker.loop import Loop, Source
 from ipymini_worker.wire import NUDGE_SIGNAL
 
@@ -111,6 +110,8 @@ def completer(shell: Any) -> None:
         return
     # What the parser has to say is nothing for a cell that logs everything; IPython does this at the first completion.
     logging.getLogger("parso").setLevel(logging.WARNING)
+    from ipymini_worker.latecompleter import recursion_limit_kept
+
     with recursion_limit_kept():
         import jedi  # type: ignore[import-untyped]
 

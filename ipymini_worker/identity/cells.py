@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
+import binascii
 import linecache
 import os
 import struct
-import tempfile
-import zlib
 from functools import lru_cache
 from typing import Any
 
@@ -54,11 +53,21 @@ def folder() -> str:
     have to stay, and so does the prefix that `debugInfo` has told. Who reads the pid out of a name gets a process of
     this kernel's life; nobody needs it to be alive.
     """
+    return os.path.join(_temporary(), f"ipykernel_{os.getpid()}")
+
+
+def _temporary() -> str:
+    """As `tempfile.gettempdir()`, whose module takes a fortieth of the start, and which writes a file to see."""
+    named = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
+    first = os.path.abspath(named[0]) if named else "/tmp"
+    if os.path.isdir(first) and os.access(first, os.W_OK | os.X_OK):
+        return first
+    import tempfile
+
     try:
-        place = tempfile.gettempdir()
+        return tempfile.gettempdir()
     except OSError:  # none can be written to, as on a full disk; nothing is written here but for a debugger
-        place = os.environ.get("TMPDIR", "/tmp")
-    return os.path.join(place, f"ipykernel_{os.getpid()}")
+        return first
 
 
 def path(where: str, source: str) -> str:
@@ -71,7 +80,7 @@ def path(where: str, source: str) -> str:
         return given
     # Nobody sets breakpoints in megabytes, for which the other hash would take seconds.
     if len(source) > LARGE:
-        number = zlib.crc32(source.encode("utf-8", "surrogatepass"))
+        number = binascii.crc32(source.encode("utf-8", "surrogatepass"))
     else:
         number = _remembered(source) if len(source) <= _ANNOUNCED else _hash(source)
     return os.path.join(where, f"{number}.py")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
 import sys
 import threading
 from collections.abc import Callable
@@ -221,7 +220,7 @@ class Kernel(Counterpart):
         """Protocol: Kernel info."""
         return {
             "name": "python",
-            "version": platform.python_version(),
+            "version": sys.version.partition(" ")[0],
             "mimetype": "text/x-python",
             "file_extension": ".py",
             "codemirror_mode": {"name": "ipython", "version": sys.version_info[0]},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import threading
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +55,7 @@ class Session:
     def __init__(self, publisher: Publisher, iopub: PubSocket) -> None:
         self._publisher = publisher
         self._iopub = iopub
-        self.session = uuid.uuid4().hex
+        self.session = _new_id()
         self.username = "username"
 
     @property
@@ -66,7 +66,7 @@ class Session:
     def msg_header(self, msg_type: str) -> Message:
         """A header (protocol: Message header)."""
         return {
-            "msg_id": uuid.uuid4().hex,
+            "msg_id": _new_id(),
             "msg_type": msg_type,
             "username": self.username,
             "session": self.session,
@@ -135,3 +135,9 @@ class Session:
             context.known(whose) if whose else None,
         )
         return message
+
+
+def _new_id() -> str:
+    """What `uuid.uuid4().hex` gives."""
+    digits = os.urandom(16).hex()
+    return f"{digits[:12]}4{digits[13:16]}{'89ab'[int(digits[16], 16) & 3]}{digits[17:]}"

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from ipymini_supervisor import cgroup
 from ipymini_supervisor.cli import main
-cgroup._ROOT = Path(sys.argv.pop(1))
+cgroup._ROOT = sys.argv.pop(1)
 sys.exit(main())
 """
 #: Bytes that the control group may have: so many that what a snapshot has at once is not worth much, and 30 MB are.

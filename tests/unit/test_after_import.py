@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from ipymini_worker.imports import AfterImport
+from ipymini_worker.imports import AfterImport, put_off
 
 NAME = "imported_once"
 SOURCE = "import builtins\nif getattr(builtins, 'interrupt_once', False):\n    builtins.interrupt_once = False\n    raise KeyboardInterrupt\n"
@@ -61,3 +61,44 @@ def test_it_is_done_at_once_with_a_module_that_is_there() -> None:
     after.install()
     sys.meta_path.remove(after)  # type: ignore[arg-type]
     assert found == [sys.modules["json"]]
+
+
+@pytest.fixture
+def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module that tells when it is imported."""
+    (tmp_path / "imported_late.py").write_text("import sys\nsys.imported_late = True\ndef twice(x): return 2 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "imported_late", False, raising=False)
+    yield "imported_late"
+    sys.modules.pop("imported_late", None)
+
+
+def test_a_module_that_is_put_off_is_imported_when_its_function_is_called(late: str) -> None:
+    with put_off(f"{late}.twice"):
+        module = importlib.import_module(late)
+        twice = module.twice
+    assert late not in sys.modules
+    assert not sys.imported_late  # type: ignore[attr-defined]
+    assert module.twice(2) == twice(2) == 4
+    assert sys.imported_late  # type: ignore[attr-defined]
+    assert sys.modules[late] is not module
+
+
+def test_a_function_that_is_put_off_can_be_called_at_once(late: str) -> None:
+    with put_off(f"{late}.twice"):
+        assert importlib.import_module(late).twice(3) == 6
+        real = sys.modules[late]
+    assert sys.modules[late] is real
+    assert hasattr(real, "__file__")
+
+
+def test_a_module_that_is_there_is_not_put_off(late: str) -> None:
+    real = importlib.import_module(late)
+    with put_off(f"{late}.twice"):
+        assert importlib.import_module(late) is real
+
+
+def test_nothing_is_put_off_after_an_error(late: str) -> None:
+    with pytest.raises(KeyError), put_off(f"{late}.twice"):
+        raise KeyError
+    assert late not in sys.modules

@@ -45,8 +45,8 @@ class System:
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
-    monkeypatch.setattr(cgroup, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(cgroup, "_ROOT", tmp_path / "cgroup")
+    monkeypatch.setattr(cgroup, "_PROC", str(tmp_path / "proc"))
+    monkeypatch.setattr(cgroup, "_ROOT", str(tmp_path / "cgroup"))
     return System(tmp_path)
 
 

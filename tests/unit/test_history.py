@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from IPython.core.interactiveshell import InteractiveShellABC
 
-from ipymini_worker import history
+from ipymini_worker import history, historyfile
 from ipymini_worker.history import HistoryManager
 
 #: Seconds after which something that has to come will not.
@@ -343,6 +343,34 @@ def test_folder_that_is_not_there_costs_a_line(tmp_path: Path, said: io.StringIO
     shell.history_manager.close()
     assert said.getvalue().count("\n") == 1
     assert "unable to open database file" in said.getvalue()
+
+
+def test_sqlite_that_cannot_be_loaded_costs_a_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch, said: io.StringIO
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlite3", None)  # to import it is an ImportError
+    shell = Shell(file)
+    shell.runs("a = 1", "b = 2")
+    shell.writes()
+    shell.runs("c = 3")
+    shell.writes()
+    assert not shell.history_manager.enabled
+    assert list(shell.history_manager.search("*")) == []
+    assert [row[2] for row in shell.history_manager.get_range()] == ["a = 1", "b = 2", "c = 3"]
+    shell.history_manager.end_session()
+    shell.history_manager.close()
+    assert said.getvalue().count("\n") == 1
+    assert "kept in memory" in said.getvalue()
+
+
+def test_a_python_without_sqlite_has_no_history_in_a_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(historyfile, "loadable", lambda: False)
+    shell = Shell(file)
+    shell.runs("a = 1")
+    shell.writes()
+    assert not shell.history_manager.enabled
+    assert [row[2] for row in shell.history_manager.get_range()] == ["a = 1"]
+    assert not file.exists()
 
 
 def test_without_a_thread_it_is_written_in_the_end(

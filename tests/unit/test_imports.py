@@ -16,6 +16,7 @@ FORBIDDEN_IN_SUPERVISOR = {"IPython", "traitlets", "tornado", "asyncio", "jupyte
 NEEDLESS_IN_SUPERVISOR = {
     *("typing_extensions", "dataclasses", "pickle", "random", "platform"),
     *("psutil", "tempfile", "shutil", "subprocess", "argparse"),
+    *("_hashlib", "hmac", "socket", "selectors", "json", "pathlib", "traceback", "textwrap"),
 }
 FORBIDDEN_IN_WORKER = {"zmq", "ipymini_supervisor", "msgspec", "psutil", "jupyter_client", "jupyter_core", "tornado"}
 #: Modules that take events and return actions.
