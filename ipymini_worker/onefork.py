@@ -15,7 +15,6 @@ import ctypes
 import errno
 import mmap
 import os
-import platform
 import select
 import sys
 import threading
@@ -70,7 +69,7 @@ class OneFork:
     """
 
     def __init__(self) -> None:
-        kind = (sys.platform, platform.machine(), ctypes.sizeof(ctypes.c_void_p))
+        kind = (sys.platform, os.uname().machine, ctypes.sizeof(ctypes.c_void_p))
         if kind != ("linux", "x86_64", 8):
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         python, libc = ctypes.pythonapi, ctypes.PyDLL(None)
