@@ -68,10 +68,10 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
     def configure(self, arguments: Sequence[str]) -> None:
         """Reads `arguments` and the configuration files. What makes no sense costs a warning, never the kernel."""
         accepted = self._accepted(arguments)
-        if not accepted:
-            with imports.put_off("tempfile.mkdtemp"):  # for folders that cannot be used
-                self.ipython_dir  # noqa: B018
         try:
+            if not accepted:
+                with imports.put_off("tempfile.mkdtemp"):  # for folders that cannot be used
+                    self.ipython_dir  # noqa: B018
             self.initialize(accepted)
         except OSError as error:  # there is no folder for profiles, and none can be made
             import shutil

@@ -84,7 +84,7 @@ class Worker:
         self._control.start()
         self._gate.mind_lost()
         context.follow_threads()
-        imports.install()
+        imports.install({"getpass": self._stdin.imported})
         sys.stdout, sys.stderr = self._streams
         sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc,assignment]
         os.register_at_fork(after_in_child=self._forked)

@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ipymini_worker import context, jsonable
-from ipymini_worker.imports import AfterImport
 from ipymini_worker.link import Link
 from ipymini_worker.wire import LONGEST_QUESTION, Kind
 
@@ -29,11 +28,11 @@ class Stdin:
         self._answers: dict[int, SimpleQueue[bytes | BaseException | None]] = {}
 
     def install(self) -> None:
-        """Puts `input` and `getpass.getpass` in the place of Python's own."""
+        """Puts `input` in the place of Python's own."""
         builtins.input = self.input
-        AfterImport({"getpass": self._take_getpass}).install()
 
-    def _take_getpass(self, getpass: Any) -> None:
+    def imported(self, getpass: Any) -> None:
+        """Puts our `getpass` into the module of that name."""
         getpass.getpass = self.getpass
 
     def input(self, prompt: object = "", /) -> str:

@@ -31,7 +31,19 @@ PURE = (
         "ipymini_worker.wire",
     ),
 )
-IMPURE = {"socket", "select", "time", "threading", "subprocess", "multiprocessing", "os", "zmq", "asyncio", "fcntl"}
+IMPURE = {
+    "socket",
+    "_socket",
+    "select",
+    "time",
+    "threading",
+    "subprocess",
+    "multiprocessing",
+    "os",
+    "zmq",
+    "asyncio",
+    "fcntl",
+}
 
 
 def package(name: str) -> Path:

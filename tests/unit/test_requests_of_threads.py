@@ -71,10 +71,10 @@ def test_an_end_that_user_code_has_closed_already(requests: Requests) -> None:
 
 def test_the_end_wakes_the_thread_beside_a_process_that_has_the_descriptor_too(requests: Requests) -> None:
     """As one that a cell has forked."""
-    other = requests._writer.dup()
+    other = os.dup(requests._writer.fileno())
     try:
         requests.end()
         assert requests._reader.recv(1) == b""
         assert requests.take() is None
     finally:
-        other.close()
+        os.close(other)

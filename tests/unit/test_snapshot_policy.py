@@ -267,7 +267,7 @@ def test_process_without_descriptors_says_why_there_is_none(house: House, monkey
     def fails(*anything: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(snapshot, "socket", SimpleNamespace(socketpair=fails, AF_UNIX=1, SOCK_SEQPACKET=5))
+    monkeypatch.setattr(snapshot, "_socket", SimpleNamespace(socketpair=fails, AF_UNIX=1, SOCK_SEQPACKET=5))
     assert house.cell(1) == 0
     assert house.snapshots.why_not == "The system refuses a copy (Too many open files)."
 

@@ -46,6 +46,42 @@ def test_files_beside_the_notebook_do_not_stand_in_for_our_modules(
     assert "of the user" in str(worker.run("import zmq").content["evalue"])
 
 
+#: What we, IPython and asyncio import later than at the start.
+LATE = (
+    *(
+        "array",
+        "asyncio",
+        "bz2",
+        "concurrent",
+        "getpass",
+        "heapq",
+        "locale",
+        "platform",
+        "queue",
+        "random",
+        "selectors",
+    ),
+    *("shutil", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "termios", "uuid", "zlib"),
+)
+
+
+def test_files_beside_the_notebook_do_not_stand_in_for_modules_that_are_loaded_late(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*LATE, "calculator"):
+        (tmp_path / f"{name}.py").write_text("mine = True")
+    monkeypatch.chdir(tmp_path)
+    worker = start()
+    assert worker.good("import calculator; calculator.mine").result == "True"
+    assert worker.good("!echo so").stdout == "so\n"
+    assert worker.good("import asyncio; await asyncio.sleep(0, 'waited')").result == "'waited'"
+    assert worker.good("import comm; len(comm.create_comm(target_name='t').comm_id)").result == "32"
+    assert "calculator" in worker.good("%history -l 9").stdout
+    assert worker.good("import getpass; getpass.getpass.__self__ is input.__self__").result == "True"
+    cell = f"import importlib; [n for n in {LATE} if hasattr(importlib.import_module(n), 'mine')]"
+    assert worker.good(cell).result == "[]"
+
+
 def test_modules_beside_the_notebook_can_be_imported(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
