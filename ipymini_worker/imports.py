@@ -6,33 +6,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 from ipymini_worker import context
-
-#: Those of ipykernel 7.4, but for what is loaded at the start in any case.
-_RESERVED = {
-    *(
-        "array",
-        "asyncio",
-        "bisect",
-        "bz2",
-        "calendar",
-        "cmd",
-        "code",
-        "concurrent",
-        "csv",
-        "ctypes",
-        "curses",
-        "decimal",
-    ),
-    *("email", "getpass", "gzip", "hashlib", "heapq", "hmac", "html", "http", "locale", "lzma", "mimetypes", "pdb"),
-    *("pickle", "pkgutil", "platform", "pwd", "pydoc", "pyexpat", "queue", "quopri", "random", "runpy", "selectors"),
-    *("shutil", "socket", "socketserver", "sqlite3", "ssl", "stringprep", "subprocess", "sysconfig", "tempfile"),
-    *("termios", "uuid", "xml", "xmlrpc", "zipfile", "zlib", "zoneinfo"),
-}
 
 
 class AfterImport:
@@ -74,21 +52,6 @@ class AfterImport:
             self._then.pop(name, None)  # only now: whoever looked for it may not have imported it, or was interrupted
 
         return exec_module
-
-
-class Reserved:
-    """Finds modules of Python's own that are loaded when they are needed, and that other kernels have loaded before a
-    cell runs: a file of that name beside the notebook does not stand in for them.
-    """
-
-    def __init__(self) -> None:
-        self._path = list(sys.path)  # the notebook's folder is not on it yet
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Python's own module."""
-        return PathFinder.find_spec(fullname, self._path) if path is None and fullname in _RESERVED else None
 
 
 @contextmanager
@@ -185,7 +148,6 @@ def install(then: Mapping[str, Callable[[ModuleType], None]]) -> None:
 
     :param then: what else is to be done with a module that has been imported, by its name.
     """
-    sys.meta_path.insert(0, Reserved())
     AfterImport(
         {
             "pdb": debugger,
