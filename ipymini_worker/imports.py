@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -56,16 +57,17 @@ class AfterImport:
 
 @contextmanager
 def put_off(*names: str) -> Iterator[None]:
-    """For the time of its body, and for who imports them in it, modules have one function each, which imports them.
+    """For the time of its body, who imports a module gets a stand-in with one function, which imports it when it is
+    called; so does whatever else is asked of it, at once.
 
     :param names: of the functions, with their modules'; a module that is there already is left as it is.
     """
     made = []
     for module, _, function in (name.rpartition(".") for name in names):
         if module not in sys.modules:
-            stand_in = ModuleType(module)
+            stand_in = sys.modules[module] = ModuleType(module)
             setattr(stand_in, function, _late(stand_in, function))
-            sys.modules[module] = stand_in
+            setattr(stand_in, "__getattr__", partial(_ask, stand_in))  # noqa: B010
             made.append(stand_in)
     try:
         yield
@@ -76,10 +78,17 @@ def put_off(*names: str) -> Iterator[None]:
 
 def _late(stand_in: ModuleType, function: str) -> Callable[..., Any]:
     def late(*args: Any, **options: Any) -> Any:
-        _withdraw(stand_in)
-        return getattr(import_module(stand_in.__name__), function)(*args, **options)
+        return _ask(stand_in, function)(*args, **options)
 
     return late
+
+
+def _ask(stand_in: ModuleType, attribute: str) -> Any:
+    """What the module itself has."""
+    if attribute.startswith("__"):  # the import system asks, and not for the sake of the module
+        raise AttributeError(attribute)
+    _withdraw(stand_in)
+    return getattr(import_module(stand_in.__name__), attribute)
 
 
 def _withdraw(stand_in: ModuleType) -> None:

@@ -66,7 +66,9 @@ def test_it_is_done_at_once_with_a_module_that_is_there() -> None:
 @pytest.fixture
 def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of a module that tells when it is imported."""
-    (tmp_path / "imported_late.py").write_text("import sys\nsys.imported_late = True\ndef twice(x): return 2 * x\n")
+    (tmp_path / "imported_late.py").write_text(
+        "import sys\nsys.imported_late = True\nTHRICE = 3\ndef twice(x): return 2 * x\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "imported_late", False, raising=False)
     yield "imported_late"
@@ -90,6 +92,15 @@ def test_a_function_that_is_put_off_can_be_called_at_once(late: str) -> None:
         real = sys.modules[late]
     assert sys.modules[late] is real
     assert hasattr(real, "__file__")
+
+
+def test_whoever_asks_for_more_gets_it(late: str) -> None:
+    with put_off(f"{late}.twice"):
+        module = importlib.import_module(late)
+        assert module.THRICE == 3
+        assert importlib.import_module(late) is not module
+        assert not hasattr(module, "four")
+        assert not hasattr(module, "__path__")
 
 
 def test_a_module_that_is_there_is_not_put_off(late: str) -> None:
