@@ -13,6 +13,19 @@ from typing import Any
 
 from ipymini_worker import context
 
+#: Modules that other kernels have loaded when the first cell runs (ipykernel 7.4), by their packages: there is code
+#: that imports the package alone.
+_TAKEN_FOR_GRANTED = {
+    "concurrent": {"futures"},
+    "email": {"charset", "encoders", "errors", "header", "message", "parser", "utils"},
+    "html": {"entities"},
+    "http": {"client", "server"},
+    "importlib": {"abc", "metadata", "resources"},
+    "logging": {"config", "handlers"},
+    "xml": {"parsers"},
+    "xmlrpc": {"client", "server"},
+}
+
 
 class AfterImport:
     """Calls a function with a module that has just been imported, before whoever imported it sees it.
@@ -96,6 +109,19 @@ def _withdraw(stand_in: ModuleType) -> None:
         del sys.modules[stand_in.__name__]
 
 
+def completed(package: Any) -> None:
+    """What is taken for granted of a package is imported when somebody asks for it."""
+    name = package.__name__
+
+    def find(attribute: str) -> Any:
+        if attribute in _TAKEN_FOR_GRANTED[name]:
+            return import_module(f"{name}.{attribute}")
+        raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=package)
+
+    if not hasattr(package, "__getattr__"):
+        package.__getattr__ = find
+
+
 def debugger(pdb: Any) -> None:
     """`breakpoint()` and `pdb.set_trace()` stop at a prompt that can be interrupted."""
 
@@ -163,6 +189,7 @@ def install(then: Mapping[str, Callable[[ModuleType], None]]) -> None:
             "concurrent.futures.thread": executor,
             "jedi.inference.compiled.subprocess.functions": completer_finds,
             "jedi.inference.compiled.access": completer_loads,
+            **dict.fromkeys(_TAKEN_FOR_GRANTED, completed),
             **then,
         }
     ).install()

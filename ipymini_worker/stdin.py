@@ -5,14 +5,12 @@ from __future__ import annotations
 import builtins
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from _queue import SimpleQueue  # what `queue` is made of; a question needs no descriptor to be asked
+from typing import Any
 
 from ipymini_worker import context, jsonable
 from ipymini_worker.link import Link
 from ipymini_worker.wire import LONGEST_QUESTION, Kind
-
-if TYPE_CHECKING:
-    from queue import SimpleQueue
 
 _NO_CELL = "input() in a thread can be answered only while a cell runs; wait for the thread in its cell."
 
@@ -63,8 +61,6 @@ class Stdin:
             return self._answer(request, question)
 
     def _answer(self, request: context.Request, question: bytes) -> str:
-        from queue import SimpleQueue
-
         # A new queue, because an answer that an interrupted question left behind must not answer this one.
         answers = self._answers[request.id] = SimpleQueue()
         try:

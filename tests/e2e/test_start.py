@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from .client import Client
 from .conftest import StartKernel
 
 #: What libraries import that we need, or that we need ourselves later on.
@@ -23,6 +24,21 @@ def test_what_the_first_cell_does_not_need_is_not_loaded(start_kernel: StartKern
     cell = f"import sys; print([name for name in {NEEDLESS} if name in sys.modules])"
     # What is kept in the history is written to it at the same time, by SQLite.
     assert client.execute(cell, store_history=False).text() == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("concurrent.futures", "email.utils", "html.entities", "http.client", "importlib.metadata", "logging.config"),
+        *("logging.handlers", "xml.parsers", "xmlrpc.client"),
+    ],
+)
+def test_modules_that_other_kernels_have_loaded_need_no_import(client: Client, name: str) -> None:
+    package = name.partition(".")[0]
+    assert client.execute(f"import {package}; {name}.__name__").result == repr(name)
+    wrong = client.execute(f"{package}.nothing")
+    assert wrong.error == "AttributeError"
+    assert wrong.reply["evalue"] == f"module {package!r} has no attribute 'nothing'"
 
 
 LOG = """
