@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from types import ModuleType
 
 TYPE_CHECKING = False
@@ -29,6 +30,22 @@ UNUSED: Mapping[str, Mapping[str, Any]] = {
 ABSENT = "typing_extensions"
 
 
+def catch_up() -> None:
+    """Loads what was put off and is needed to write to the log, some time after the start: at a bad moment, when there
+    are no descriptors left, or no memory, it could not be loaded.
+    """
+    try:
+        import json  # noqa: F401
+        import traceback
+
+        try:
+            raise LookupError
+        except LookupError:
+            traceback.format_exc()  # which loads some more
+    except Exception:  # that moment has come already
+        pass
+
+
 class Later(ModuleType):
     """Stands for a module, which is imported when something else of it is asked for than what is `known`."""
 
@@ -39,8 +56,6 @@ class Later(ModuleType):
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):  # the import system asks, and not for the sake of the module
             raise AttributeError(attribute)
-        from importlib import import_module
-
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         return getattr(import_module(self.__name__), attribute)

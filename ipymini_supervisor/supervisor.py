@@ -28,6 +28,7 @@ from ipymini_supervisor.guardian import Guardian
 from ipymini_supervisor.inplace import Line
 from ipymini_supervisor.interrupts import Interrupts
 from ipymini_supervisor.lanes import MAIN, Request
+from ipymini_supervisor.later import catch_up
 from ipymini_supervisor.ledger import Ledger
 from ipymini_supervisor.lifecycle import Event, State
 from ipymini_supervisor.logs import FACTS, kernel_id
@@ -65,6 +66,8 @@ WORKER_REQUESTS = frozenset(
 )
 #: Messages that are taken from one channel before the others are looked at.
 _BATCH = 64
+#: Seconds after which the start is over, and what it has left out may be loaded.
+_SETTLED = 1.0
 #: Passes of the loop that may fail one after the other.
 _FAILURES = 100
 
@@ -210,6 +213,7 @@ class Supervisor:
         """Runs until the kernel has been shut down; returns the exit status."""
         failures = 0
         log.info("The kernel has started.", extra={FACTS: {"pid": os.getpid()}})
+        self._timers.at(self._clock() + _SETTLED, catch_up)
         try:
             while self._succession.state is not State.EXITED:
                 try:

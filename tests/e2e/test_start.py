@@ -98,3 +98,18 @@ def test_a_resumed_session_can_use_what_was_put_off(start_kernel: StartKernel) -
     client.execute("import os; os._exit(1)")
     assert client.evaluate("x, len(comm.create_comm(target_name='t').comm_id)") == "(1, 32)"
     assert client.execute("!echo so").text().strip() == "so"
+
+
+def test_the_supervisor_catches_up_after_the_start(start_kernel: StartKernel) -> None:
+    kernel = start_kernel(env={"PYTHONPROFILEIMPORTTIME": "1"})
+    client = kernel.connect()
+
+    def loaded() -> set[str]:
+        return {line.rpartition("|")[2].strip() for line in kernel.log.splitlines() if line.startswith("import time:")}
+
+    for _ in range(200):
+        if {"json", "traceback"} <= loaded():
+            break
+        client.execute("import time; time.sleep(0.1)")  # nobody tells when it has happened
+    assert {"json", "traceback"} <= loaded()
+    assert {"_hashlib", "hmac", "random"} & loaded() == set()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ipymini_supervisor.later import ABSENT, UNUSED, Lean
+from ipymini_supervisor.later import ABSENT, UNUSED, Lean, catch_up
 
 
 def run(code: str) -> str:
@@ -60,3 +60,29 @@ def test_what_is_said_for_a_module_is_what_it_would_say(name: str) -> None:
             assert known() == real()
         else:
             assert isinstance(known, type(real))
+
+
+LOGS_AN_ERROR = """
+import os, resource, sys
+from ipymini_supervisor.later import Lean, catch_up
+with Lean():
+    import logging
+{}
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.exception("so")
+"""
+
+
+@pytest.mark.parametrize("caught_up", [True, False])
+def test_an_error_can_be_logged_when_no_descriptors_are_left(caught_up: bool) -> None:
+    code = LOGS_AN_ERROR.format("catch_up()" if caught_up else "")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ("ZeroDivisionError: division by zero" in done.stderr) == caught_up
+
+
+def test_what_cannot_be_loaded_is_none_of_its_concern(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "json", None)  # to import it is an ImportError
+    catch_up()
