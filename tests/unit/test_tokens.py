@@ -27,6 +27,7 @@ def outcome(transformers: TransformerManager, cell: str) -> str:
         return repr(error)
 
 
+@pytest.mark.filterwarnings("ignore:.make_tokens_by_line.:UserWarning")
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=20).map("".join))
 def test_every_cell_comes_out_as_from_ipython(cell: str) -> None:
     assert outcome(Transformers(), cell) == outcome(TransformerManager(), cell)
