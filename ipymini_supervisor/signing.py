@@ -30,6 +30,7 @@ __all__ = ["Signer", "equal"]
 _PAYS = 1 << 20
 #: Bytes up to which parts are joined to be signed: below, a copy costs less than one call for each.
 _JOINED = 1 << 14
+_FIPS = "/proc/sys/crypto/fips_enabled"
 _BLOCK = 64  # bytes, of SHA-256
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
@@ -43,7 +44,8 @@ class Signer:
 
     def __init__(self, key: bytes, algorithm: str) -> None:
         self._key, self._algorithm = key, algorithm
-        self._light = _Light(key) if algorithm == "sha256" and _sha256 is not None else None
+        light = algorithm == "sha256" and _sha256 is not None and not _fips()
+        self._light = _Light(key) if light else None
         self._hmac = self._loaded() if self._light is None else None
         self._signed = 0
         self.digits = 2 * (self._hmac.digest_size if self._hmac is not None else 32)  #: that a signature has
@@ -76,6 +78,15 @@ class Signer:
 
         made = hmac.new(self._key, digestmod=self._algorithm)
         return getattr(made, "_hmac", None) or made  # OpenSSL's own, where it has it: a third less for each message
+
+
+def _fips() -> bool:
+    """Whether the system wants nothing but what has been validated (FIPS 140), which OpenSSL may be."""
+    try:
+        with open(_FIPS, "rb") as file:
+            return file.read(1) == b"1"
+    except OSError:
+        return False
 
 
 class _Light:

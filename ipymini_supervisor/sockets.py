@@ -59,7 +59,7 @@ class Sockets:
         self._limit = limit
         self._context = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
-        self._send: dict[str, Callable[[Part, int], object]] = {}  # one part, by the name of a socket
+        self._send: dict[str, Callable[..., object]] = {}  # sends one part, by the name of a socket
         self._names: dict[Any, str | int] = {}
         self._poller = zmq.Poller()
         self._paths: list[str] = []
@@ -186,8 +186,8 @@ class Sockets:
             # Not `send_multipart`, which costs twice as much.
             send = self._send[channel]
             for part in parts[:-1]:
-                send(part, _MORE)
-            send(parts[-1], zmq.NOBLOCK)
+                send(part, _MORE, True)
+            send(parts[-1], zmq.NOBLOCK, True)
         except zmq.ZMQError:
             return False
         return True

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import msgspec
 
@@ -222,7 +223,8 @@ class Supervisor:
                 except Exception:
                     # A bug of ours costs one event, not the session; one that comes again and again has to end.
                     failures += 1
-                    log.exception("Something went wrong in the supervisor; it goes on.")
+                    with suppress(Exception):  # what shows it cannot be loaded
+                        log.exception("Something went wrong in the supervisor; it goes on.")
                     if failures > _FAILURES:
                         raise
         finally:

@@ -63,7 +63,9 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
         return os.path.abspath(self.connection_file)
 
     def __init__(self, **traits: Any) -> None:
-        super().__init__(log=_log(type(self).__name__), **traits)
+        if hasattr(Application, "_configure_logging"):  # traitlets 5.2 and later
+            traits.setdefault("log", _log(type(self).__name__))
+        super().__init__(**traits)
 
     def configure(self, arguments: Sequence[str]) -> None:
         """Reads `arguments` and the configuration files. What makes no sense costs a warning, never the kernel."""
@@ -152,6 +154,11 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
         )
         folders = (self.profile_dir.startup_dir, *(os.path.join(p, "startup") for p in _CONFIG_DIRS))
         return not any(asked) and not any(map(_has_scripts, folders))
+
+    def init_path(self) -> None:
+        """As the base class, which puts the notebook's folder on the path."""
+        super().init_path()
+        imports.Reserved.install()
 
     def run_startup(self) -> None:
         """What the user's configuration runs before the first cell: toolkit, extensions, lines and files."""

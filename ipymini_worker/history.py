@@ -46,6 +46,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
     """Bears the name of IPython's, so that configuration and `%config` find it."""
 
     hist_file: Any  # a Path, or MEMORY
+    enabled: Any
     db_input_cache: Any  # of prompt number, transformed source and source, each a tuple
     db_output_cache: Any
     _writer: threading.Thread | None
@@ -96,13 +97,15 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
                     if not historyfile.corrupt(error):
                         # IPython would move the file away, although nothing is wrong with it.
                         self._complain(error)
-                        return historyfile.empty() if self.enabled else ipython.DummyDB()
+                        return historyfile.empty() if "sqlite3" in sys.modules else ipython.DummyDB()
                     self._number = 0  # which is that of a session in the file that is moved away
             try:
                 super().init_db()
-            except OSError as error:  # it cannot be moved away either
+            except (OSError, ImportError) as error:
                 self._complain(error)
-                self.hist_file = MEMORY
+                if isinstance(error, ImportError):
+                    return ipython.DummyDB()
+                self.hist_file = MEMORY  # it cannot be moved away either
         return self._connection
 
     @db.setter
@@ -111,11 +114,7 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
 
     def _connect(self, patience: float) -> Any:
         """A connection for the calling thread, see `historyfile.connect`."""
-        try:
-            return historyfile.connect(str(self.hist_file), self.connection_options, patience)
-        except ImportError:
-            self.enabled = False  # what IPython makes of it at once
-            raise
+        return historyfile.connect(str(self.hist_file), self.connection_options, patience)
 
     def close(self) -> None:
         """Ends the thread, and closes the connection for reading; what is not written stays so."""
@@ -305,11 +304,12 @@ class HistoryManager(ipython.HistoryManager):  # type: ignore[misc]  # IPython i
 
     def _complain(self, error: Exception) -> None:
         """Says, once, that the history cannot be used. The cell that happens to run shows it."""
+        self.enabled = self.enabled and not isinstance(error, ModuleNotFoundError)  # as IPython does at the start
         if not self._said:
             self._said = True
-            text = f"The history cannot be written ({error}); it is kept in memory, and tried again.\n"
-            # Not `sys.stderr`, which may be a cell's own by now.
-            if sys.__stderr__ is not None:
+            again = ", and tried again" * self.enabled
+            text = f"The history cannot be written ({error}); it is kept in memory{again}.\n"
+            if sys.__stderr__ is not None:  # not `sys.stderr`, which may be a cell's own by now
                 context.run(context.active(), sys.__stderr__.write, text)
 
     # -- forks

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -22,9 +23,57 @@ _TAKEN_FOR_GRANTED = {
     "http": {"client", "server"},
     "importlib": {"abc", "metadata", "resources"},
     "logging": {"config", "handlers"},
+    "urllib": {"parse"},
     "xml": {"parsers"},
     "xmlrpc": {"client", "server"},
 }
+
+#: Modules of Python's own that we, IPython and asyncio load late, and that other kernels have loaded by then.
+_RESERVED = {
+    *(
+        "array",
+        "asyncio",
+        "bisect",
+        "bz2",
+        "calendar",
+        "cmd",
+        "code",
+        "concurrent",
+        "csv",
+        "ctypes",
+        "curses",
+        "decimal",
+    ),
+    *("email", "getpass", "gzip", "hashlib", "heapq", "hmac", "html", "http", "locale", "lzma", "mimetypes", "pdb"),
+    *("pickle", "pkgutil", "platform", "pwd", "pydoc", "pyexpat", "queue", "quopri", "random", "runpy", "selectors"),
+    *("shutil", "socket", "socketserver", "sqlite3", "ssl", "stringprep", "subprocess", "sysconfig", "tempfile"),
+    *("termios", "uuid", "xml", "xmlrpc", "zipfile", "zlib", "zoneinfo"),
+}
+
+
+class Reserved:
+    """Finds `_RESERVED` where Python has its own modules. For a path on which the notebook's folder comes before those:
+    IPython puts it before the first folder that is called site-packages, which may be the user's `PYTHONPATH`.
+    """
+
+    def __init__(self, path: Sequence[str]) -> None:
+        self._path = path
+
+    @classmethod
+    def install(cls) -> None:
+        """From now on, if that is needed."""
+        own = os.path.dirname(os.__file__)
+        if "" in sys.path and own in sys.path and sys.path.index("") < sys.path.index(own):
+            # Up to the next folder with other packages: its own, and that of its extensions.
+            path = [folder for folder in sys.path if folder.startswith(own) and "-packages" not in folder]
+            finders: list[Any] = sys.meta_path
+            finders.insert(finders.index(PathFinder) if PathFinder in finders else len(finders), cls(path))
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Python's own module."""
+        return PathFinder.find_spec(fullname, self._path) if path is None and fullname in _RESERVED else None
 
 
 class AfterImport:
@@ -62,6 +111,8 @@ class AfterImport:
     ) -> Callable[[ModuleType], None]:
         def exec_module(module: ModuleType) -> None:
             execute(module)
+            if module.__name__ != name:  # one loader for all that is in a zip file
+                return
             then(module)
             self._then.pop(name, None)  # only now: whoever looked for it may not have imported it, or was interrupted
 
@@ -115,10 +166,11 @@ def completed(package: Any) -> None:
 
     def find(attribute: str) -> Any:
         if attribute in _TAKEN_FOR_GRANTED[name]:
-            return import_module(f"{name}.{attribute}")
+            with suppress(ModuleNotFoundError):
+                return import_module(f"{name}.{attribute}")
         raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute, obj=package)
 
-    if not hasattr(package, "__getattr__"):
+    if hasattr(package, "__path__") and not hasattr(package, "__getattr__"):  # it may be a file of the user's
         package.__getattr__ = find
 
 

@@ -9,6 +9,7 @@ import binascii
 import linecache
 import os
 import struct
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -57,17 +58,25 @@ def folder() -> str:
 
 
 def _temporary() -> str:
-    """As `tempfile.gettempdir()`, whose module takes a fortieth of the start, and which writes a file to see."""
+    """As `tempfile.gettempdir()`, whose module takes a fortieth of the start, and which writes a file to see whether
+    there is room.
+    """
+    if "tempfile" in sys.modules:  # somebody may have told it another one
+        return _asked(os.environ.get("TMPDIR", "/tmp"))
     named = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
     first = os.path.abspath(named[0]) if named else "/tmp"
     if os.path.isdir(first) and os.access(first, os.W_OK | os.X_OK):
         return first
+    return _asked(first)
+
+
+def _asked(otherwise: str) -> str:
     import tempfile
 
     try:
         return tempfile.gettempdir()
     except OSError:  # none can be written to, as on a full disk; nothing is written here but for a debugger
-        return first
+        return otherwise
 
 
 def path(where: str, source: str) -> str:

@@ -144,7 +144,7 @@ class Container:
     @staticmethod
     def _make(limit: int) -> tuple[int, Path]:
         found = OSError(0, "there are no control groups")
-        for version, above in cgroup._groups():
+        for version, above in ((version, Path(folder)) for version, folder in cgroup._groups()):
             folder = above / f"ipymini-tests-{os.getpid()}"
             try:
                 folder.mkdir()

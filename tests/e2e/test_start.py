@@ -30,7 +30,7 @@ def test_what_the_first_cell_does_not_need_is_not_loaded(start_kernel: StartKern
     "name",
     [
         *("concurrent.futures", "email.utils", "html.entities", "http.client", "importlib.metadata", "logging.config"),
-        *("logging.handlers", "xml.parsers", "xmlrpc.client"),
+        *("logging.handlers", "xml.parsers", "xmlrpc.client", "urllib.parse"),
     ],
 )
 def test_modules_that_other_kernels_have_loaded_need_no_import(client: Client, name: str) -> None:

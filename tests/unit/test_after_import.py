@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from ipymini_worker.imports import AfterImport, put_off
+from ipymini_worker.imports import AfterImport, completed, put_off
 
 NAME = "imported_once"
 SOURCE = "import builtins\nif getattr(builtins, 'interrupt_once', False):\n    builtins.interrupt_once = False\n    raise KeyboardInterrupt\n"
@@ -61,6 +61,32 @@ def test_it_is_done_at_once_with_a_module_that_is_there() -> None:
     after.install()
     sys.meta_path.remove(after)  # type: ignore[arg-type]
     assert found == [sys.modules["json"]]
+
+
+def test_a_package_that_is_a_file_of_the_users_is_left_as_it_is() -> None:
+    module = ModuleType("html")
+    completed(module)
+    assert not hasattr(module, "entities")
+    assert not hasattr(module, "__getattr__")
+
+
+def test_a_module_of_a_package_that_is_not_there_is_no_attribute(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("xml")
+    package.__path__ = []
+    completed(package)
+    monkeypatch.setitem(sys.modules, "xml.parsers", None)  # to import it is an ImportError
+    assert not hasattr(package, "parsers")
+    assert not hasattr(package, "nothing")
+
+
+def test_what_is_said_of_one_module_is_not_done_with_others_of_its_loader(seen: list[ModuleType]) -> None:
+    """As in a zip file."""
+    (after,) = (finder for finder in sys.meta_path if isinstance(finder, AfterImport) and NAME in finder._then)
+    execute = after._both(lambda module: None, seen.append, NAME)
+    execute(ModuleType("other"))
+    assert seen == []
+    execute(ModuleType(NAME))
+    assert [module.__name__ for module in seen] == [NAME]
 
 
 @pytest.fixture

@@ -360,7 +360,38 @@ def test_sqlite_that_cannot_be_loaded_costs_a_line(
     shell.history_manager.end_session()
     shell.history_manager.close()
     assert said.getvalue().count("\n") == 1
-    assert "kept in memory" in said.getvalue()
+    assert said.getvalue().endswith("it is kept in memory.\n")
+
+
+@pytest.mark.parametrize("place", ["history.sqlite", ":memory:"])
+def test_sqlite_that_cannot_be_loaded_now_is_tried_again(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, said: io.StringIO
+) -> None:
+    """As where there is no memory, or no descriptor, at this moment."""
+
+    class Refused:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            if name == "sqlite3":
+                raise ImportError("failed to map segment")
+
+    real = sys.modules["sqlite3"]
+    monkeypatch.delitem(sys.modules, "sqlite3")
+    monkeypatch.setattr(sys, "meta_path", [Refused, *sys.meta_path])
+    ipython_has_it = getattr(history.ipython, "_sqlite3", None)
+    if ipython_has_it is not None:
+        ipython_has_it.cache_clear()
+    shell = Shell(place if place == ":memory:" else tmp_path / place)
+    shell.runs("a = 1")
+    shell.writes()
+    assert list(shell.history_manager.search("*")) == []
+    assert shell.history_manager.enabled
+    assert said.getvalue().endswith("it is kept in memory, and tried again.\n")
+    sys.modules["sqlite3"] = real
+    shell.writes()
+    found = list(shell.history_manager.search("*"))
+    shell.history_manager.close()
+    assert [row[2] for row in found] == (["a = 1"] if place != ":memory:" else [])
 
 
 def test_a_python_without_sqlite_has_no_history_in_a_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

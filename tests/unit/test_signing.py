@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,10 @@ def test_small_messages_are_signed_as_python_does(key: bytes, parts: list[bytes]
 def test_signatures_are_the_same_before_and_after_openssl_is_loaded(key: bytes) -> None:
     signer = Signer(key, "sha256")
     message = [b"x" * 100_000, b"", b"y" * 17]
+    assert signer.sign(message) == expected(key, message)
+    assert signer._light is not None
     assert {signer.sign(message) for _ in range(30)} == {expected(key, message)}
+    assert signer._light is None
     assert len(signer.sign(message)) == signer.digits == 64
 
 
@@ -45,6 +49,18 @@ def test_other_algorithms_are_those_of_hashlib(algorithm: str) -> None:
 def test_a_python_without_its_own_hash_signs_with_hashlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "_sha256", None)
     assert Signer(b"key", "sha256").sign([b"a"]) == expected(b"key", [b"a"])
+
+
+@pytest.mark.parametrize(("says", "light"), [("1\n", False), ("0\n", True), (None, True)])
+def test_a_system_that_wants_validated_code_gets_openssl(
+    says: str | None, light: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if says is not None:
+        (tmp_path / "fips").write_text(says)
+    monkeypatch.setattr(signing, "_FIPS", str(tmp_path / "fips"))
+    signer = Signer(b"key", "sha256")
+    assert (signer._light is not None) == light
+    assert signer.sign([b"a"]) == expected(b"key", [b"a"])
 
 
 def test_openssl_that_cannot_be_loaded_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +93,4 @@ def test_signatures_are_compared_whatever_they_are() -> None:
     assert equal(b"abc", b"abc")
     assert not equal(b"abc", b"abd")
     assert not equal(b"abc", b"abcd")
+    assert equal(memoryview(b"abc"), b"abc")

@@ -65,13 +65,21 @@ LATE = (
 )
 
 
+@pytest.mark.parametrize("first", [False, True])
 def test_files_beside_the_notebook_do_not_stand_in_for_modules_that_are_loaded_late(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], first: bool
 ) -> None:
+    """Neither where IPython puts the notebook's folder before Python's own."""
+    if first:
+        (tmp_path / "site-packages").mkdir()
+        environment["PYTHONPATH"] = str(tmp_path / "site-packages")
     for name in (*LATE, "calculator"):
         (tmp_path / f"{name}.py").write_text("mine = True")
     monkeypatch.chdir(tmp_path)
     worker = start()
+    assert worker.good(
+        "import os, sys; sys.path.index('') < sys.path.index(os.path.dirname(os.__file__))"
+    ).result == str(first)
     assert worker.good("import calculator; calculator.mine").result == "True"
     assert worker.good("!echo so").stdout == "so\n"
     assert worker.good("import asyncio; await asyncio.sleep(0, 'waited')").result == "'waited'"
