@@ -137,6 +137,10 @@ def test_client_that_reads_slowly_misses_nothing_and_slows_the_cell_down(
 def test_what_has_waited_for_a_slow_client_is_given_back(flooded: tuple[Kernel, Client, Reader]) -> None:
     kernel, client, reader = flooded
     supervisor = psutil.Process(kernel.process.pid)
+    request = client.start("for i in range(300): print(text)")  # for which the supervisor loads what signs much faster
+    for _ in reader.until("status", request):
+        pass
+    client.wait_until(lambda: bool(request.replies))
     before = supervisor.memory_info().rss
     request = client.start("for i in range(10_000): print(text)")
     reader.take("stream")
