@@ -30,24 +30,11 @@ _TAKEN_FOR_GRANTED = {
 
 #: Modules of Python's own that we, IPython and asyncio load late, and that other kernels have loaded by then.
 _RESERVED = {
-    *(
-        "array",
-        "asyncio",
-        "bisect",
-        "bz2",
-        "calendar",
-        "cmd",
-        "code",
-        "concurrent",
-        "csv",
-        "ctypes",
-        "curses",
-        "decimal",
-    ),
-    *("email", "getpass", "gzip", "hashlib", "heapq", "hmac", "html", "http", "locale", "lzma", "mimetypes", "pdb"),
-    *("pickle", "pkgutil", "platform", "pwd", "pydoc", "pyexpat", "queue", "quopri", "random", "runpy", "selectors"),
-    *("shutil", "socket", "socketserver", "sqlite3", "ssl", "stringprep", "subprocess", "sysconfig", "tempfile"),
-    *("termios", "uuid", "xml", "xmlrpc", "zipfile", "zlib", "zoneinfo"),
+    *("array", "asyncio", "bisect", "bz2", "calendar", "cmd", "code", "concurrent", "csv", "ctypes", "curses"),
+    *("decimal", "email", "getpass", "gzip", "hashlib", "heapq", "hmac", "html", "http", "locale", "lzma", "mimetypes"),
+    *("pdb", "pickle", "pkgutil", "platform", "pwd", "pydoc", "pyexpat", "queue", "quopri", "random", "runpy"),
+    *("selectors", "shutil", "socket", "socketserver", "sqlite3", "ssl", "stringprep", "subprocess", "sysconfig"),
+    *("tempfile", "termios", "uuid", "xml", "xmlrpc", "zipfile", "zlib", "zoneinfo"),
 }
 
 
@@ -64,7 +51,7 @@ class Reserved:
         """From now on, if that is needed."""
         own = os.path.dirname(os.__file__)
         if "" in sys.path and own in sys.path and sys.path.index("") < sys.path.index(own):
-            # Up to the next folder with other packages: its own, and that of its extensions.
+            # Its folder and that of its extensions, not those of packages in it.
             path = [folder for folder in sys.path if folder.startswith(own) and "-packages" not in folder]
             finders: list[Any] = sys.meta_path
             finders.insert(finders.index(PathFinder) if PathFinder in finders else len(finders), cls(path))
@@ -101,7 +88,7 @@ class AfterImport:
         for finder in sys.meta_path:
             spec = finder.find_spec(fullname, path, target) if finder is not self else None
             if spec is not None and spec.loader is not None:
-                # The loader is that of this one module alone.
+                # The loader is that of this one module alone, but where modules are in a zip file.
                 spec.loader.exec_module = self._both(spec.loader.exec_module, then, fullname)  # type: ignore
                 return spec
         return None

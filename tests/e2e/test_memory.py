@@ -22,7 +22,6 @@ _COMMAND = """
 import sys
 import threading
 import time
-from pathlib import Path
 from ipymini_supervisor import cgroup
 from ipymini_supervisor.cli import main
 cgroup._ROOT = sys.argv.pop(1)

@@ -48,20 +48,8 @@ def test_files_beside_the_notebook_do_not_stand_in_for_our_modules(
 
 #: What we, IPython and asyncio import later than at the start.
 LATE = (
-    *(
-        "array",
-        "asyncio",
-        "bz2",
-        "concurrent",
-        "getpass",
-        "heapq",
-        "locale",
-        "platform",
-        "queue",
-        "random",
-        "selectors",
-    ),
-    *("shutil", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "termios", "uuid", "zlib"),
+    *("array", "asyncio", "bz2", "concurrent", "getpass", "heapq", "locale", "platform", "queue", "random"),
+    *("selectors", "shutil", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "termios", "uuid", "zlib"),
 )
 
 
